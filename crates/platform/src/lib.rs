@@ -1,0 +1,161 @@
+//! How guest code runs: the contract between the kernel and a platform.
+//!
+//! The kernel knows nothing of a platform but this crate. An [`AddressSpace`] is what guest threads see of memory; a
+//! [`Context`] is one guest thread's execution state, and [`Context::switch`] runs it until it needs the kernel.
+//! Memory is given to an address space only as ranges of host files ([`MapOp`]); the memory manager decides which.
+//! [`script`] holds a platform for unit tests that runs no code.
+
+mod registers;
+pub mod script;
+
+pub use registers::Registers;
+
+use abi::Errno;
+use core::fmt;
+use core::ops::Range;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// What kind of access a page allows or a fault wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// May be read.
+    pub read: bool,
+    /// May be written.
+    pub write: bool,
+    /// May be executed.
+    pub execute: bool,
+}
+
+/// One change of an address space. Addresses and lengths are page-aligned and lie in [`Platform::user_range`].
+#[derive(Clone, Copy, Debug)]
+pub enum MapOp {
+    /// Replaces whatever is at `addr` by `len` bytes of `fd` from `offset`.
+    Map {
+        /// First guest address.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// Protection.
+        access: Access,
+        /// A host descriptor of the Sentry, open until the call returns.
+        fd: RawFd,
+        /// Byte offset in the file.
+        offset: u64,
+        /// `MAP_SHARED` (the memory file) or a private read-only view of a host file.
+        shared: bool,
+    },
+    /// Leaves nothing mapped in the range.
+    Unmap {
+        /// First guest address.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Changes the protection of what is mapped; holes in the range are no error.
+    Protect {
+        /// First guest address.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// Protection.
+        access: Access,
+    },
+}
+
+/// The address space is gone: its host process died or was killed for misbehaving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the guest's host process is gone")
+    }
+}
+
+/// Why a guest thread stopped running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// A system call. `orig_rax` holds its number, `rip` is past the instruction, `rax` is `-ENOSYS`.
+    Syscall,
+    /// A memory access that the host's page tables did not allow.
+    Fault {
+        /// The address (Linux's `cr2`).
+        addr: u64,
+        /// What was tried; a hint from the stub, to be treated as untrusted.
+        access: Access,
+    },
+    /// Any other exception, as the signal Linux would send for it.
+    Exception {
+        /// `SIGILL`, `SIGFPE`, `SIGTRAP`, `SIGBUS`, or `SIGSEGV` for a general-protection fault.
+        signo: i32,
+        /// `si_code`.
+        code: i32,
+        /// `si_addr`.
+        addr: u64,
+        /// x86 trap number and error code, for the guest's signal frame.
+        trapno: u64,
+        /// See `trapno`.
+        error_code: u64,
+    },
+    /// [`Interrupter::interrupt`] was called.
+    Interrupted,
+    /// See [`Gone`]: the guest process must be killed.
+    Gone,
+}
+
+/// A source of address spaces. One per sandbox.
+pub trait Platform: Send + Sync {
+    /// Guest addresses that may be mapped; everything above belongs to the platform.
+    fn user_range(&self) -> Range<u64>;
+
+    /// Where the vDSO's ELF header is in every address space (`AT_SYSINFO_EHDR`), if there is one.
+    fn vdso(&self) -> Option<u64>;
+
+    /// A new, empty address space. Drawn from a pool where possible.
+    ///
+    /// # Errors
+    /// `EAGAIN` or `ENOMEM` when the host gives no more processes or memory.
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+}
+
+/// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then.
+pub trait AddressSpace: Send + Sync {
+    /// Applies the changes in order. On return they are in force for every thread, beyond any doubt that the guest
+    /// could raise: frames of what was unmapped may be given to others.
+    ///
+    /// # Errors
+    /// [`Gone`] if the address space can't be changed any more.
+    fn apply(&self, ops: &[MapOp]) -> Result<(), Gone>;
+
+    /// A new thread of execution in this address space; it does not run before its first switch.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the host gives no more threads.
+    fn new_context(&self) -> Result<Box<dyn Context>, Errno>;
+}
+
+/// One guest thread's execution state. Owned by the Sentry thread that runs the task. Dropping it ends the host thread.
+pub trait Context: Send {
+    /// Runs guest code from `regs` until it needs the kernel, and leaves the new registers in `regs`.
+    fn switch(&mut self, regs: &mut Registers) -> Exit;
+
+    /// A handle with which other threads stop a running [`Context::switch`].
+    fn interrupter(&self) -> Arc<dyn Interrupter>;
+
+    /// The vector state in the form of a signal frame's `fpstate` (FXSAVE area, then the XSAVE extension).
+    fn fpstate(&mut self) -> Vec<u8>;
+
+    /// Sets the vector state from bytes of that form, which may come from the guest.
+    ///
+    /// # Errors
+    /// `EFAULT` if they are malformed.
+    fn set_fpstate(&mut self, state: &[u8]) -> Result<(), Errno>;
+}
+
+/// Stops a running [`Context::switch`].
+pub trait Interrupter: Send + Sync {
+    /// Makes the present or, if none is running, the next `switch` return, with [`Exit::Interrupted`] or for a reason
+    /// of its own. Cheap when an interrupt is already pending. Never blocks.
+    fn interrupt(&self);
+}

@@ -1,0 +1,1 @@
+//! Runs the conformance cases and the real-program suite.
