@@ -23,7 +23,11 @@ mod held {
         HELD.with_borrow_mut(|held| {
             if let Some(top) = held.iter().max_by_key(|r| r.level) {
                 let fine = top.level < rank.level || (ordered && top.level == rank.level);
-                assert!(fine, "lock order: {} ({}) taken while {} ({}) is held", rank.name, rank.level, top.name, top.level);
+                assert!(
+                    fine,
+                    "lock order: {} ({}) taken while {} ({}) is held",
+                    rank.name, rank.level, top.name, top.level
+                );
             }
             held.push(rank);
         });
