@@ -1,1 +1,14 @@
-//! Placeholder until its first commit.
+//! The host's side of things: memory shared with guests, and host calls that rustix lacks.
+//!
+//! - [`memfile`]: the memory file, which backs all anonymous guest memory; [`frames`] hands out its pages.
+//! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
+//! - [`io`]: what files read into and write from.
+//! - [`mappable`]: what an inode offers to be mapped into a guest.
+
+pub mod fault;
+pub mod frames;
+pub mod guestmem;
+pub mod io;
+pub mod mappable;
+pub mod memfile;
+pub mod window;

@@ -60,6 +60,8 @@ ranks! {
     110 VMAS;
     /// What an inode's pages are backed by.
     120 MAPPABLE;
+    /// Who maps a file.
+    125 MAPPABLE_OBSERVERS;
     /// The memory file's allocator.
     130 FRAMES;
     /// An address space of the platform.

@@ -1,0 +1,136 @@
+//! The memory file: one sparse memfd that backs all anonymous guest memory.
+//!
+//! It is mapped whole into the Sentry, once, and never unmapped. [`crate::frames`] says which pages belong to whom.
+
+use crate::fault;
+use crate::guestmem::HostRange;
+use abi::Errno;
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::process::{Resource, getrlimit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// The size asked for by default: far more than any host has, so that it never needs to grow.
+pub const DEFAULT_SIZE: u64 = 1 << 40;
+
+const MINIMUM_SIZE: u64 = 64 << 20;
+
+/// A memfd of fixed size, mapped into the Sentry for ever.
+pub struct MemoryFile {
+    fd: OwnedFd,
+    base: *mut u8,
+    len: u64,
+}
+
+// SAFETY: the mapping is only reached through `HostRange`.
+unsafe impl Send for MemoryFile {}
+// SAFETY: as above.
+unsafe impl Sync for MemoryFile {}
+
+fn errno(e: rustix::io::Errno) -> Errno {
+    Errno::from_raw(e.raw_os_error()).unwrap_or(Errno::EIO)
+}
+
+impl MemoryFile {
+    /// A memory file of `len` bytes, or of as many as the host's limits allow.
+    ///
+    /// # Errors
+    /// The host's, if not even a small one can be had.
+    pub fn new(len: u64) -> Result<MemoryFile, Errno> {
+        fault::install();
+        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let mut len = len.min(limit) & !(abi::PAGE_SIZE - 1);
+        let fd = create()?;
+        let base = loop {
+            match size_and_map(&fd, len) {
+                Ok(base) => break base,
+                Err(_) if len / 2 >= MINIMUM_SIZE => len = (len / 2) & !(abi::PAGE_SIZE - 1),
+                Err(e) => return Err(e),
+            }
+        };
+        // The stubs hold this descriptor too; none may change the size under the Sentry's mapping.
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(errno)?;
+        Ok(MemoryFile { fd, base, len })
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Never true.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The descriptor's number, for [`MapOp`](https://man7.org/linux/man-pages/man2/mmap.2.html)-like requests.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The Sentry's view of `len` bytes at `offset`, clipped to the file.
+    #[must_use]
+    pub fn range(&self, offset: u64, len: u64) -> HostRange<'static> {
+        let offset = offset.min(self.len);
+        let len = len.min(self.len - offset);
+        // SAFETY: inside the mapping, which is never unmapped and which nothing else refers to.
+        unsafe { HostRange::from_raw(self.base.wrapping_add(offset as usize), len as usize, true) }
+    }
+
+    /// Gives the host back the memory of a range; it reads as zeroes from now on.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        loop {
+            match fallocate(&self.fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return other.map_err(errno),
+            }
+        }
+    }
+}
+
+impl AsFd for MemoryFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// No file mode bit allows executing it as a program; mapping its pages executable stays possible.
+fn create() -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create("vizor-memory", flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => memfd_create("vizor-memory", flags).map_err(errno),
+        other => other.map_err(errno),
+    }
+}
+
+fn size_and_map(fd: &OwnedFd, len: u64) -> Result<*mut u8, Errno> {
+    ftruncate(fd, len).map_err(errno)?;
+    let length = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
+    let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+    // SAFETY: a new mapping at an address of the host's choice touches no existing memory.
+    let base = unsafe { mmap(core::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, fd, 0) };
+    base.map(<*mut _>::cast).map_err(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_sparse_and_forgets_what_is_punched() {
+        let file = MemoryFile::new(DEFAULT_SIZE).unwrap();
+        assert!(file.len() >= MINIMUM_SIZE);
+        let last = file.range(file.len() - 8, 100);
+        assert_eq!(last.len(), 8);
+        last.write(b"the end!").unwrap();
+        file.punch(file.len() - 4096, 4096).unwrap();
+        assert_eq!(last.load_u64(), Ok(0));
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+    }
+}
