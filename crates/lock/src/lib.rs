@@ -195,6 +195,11 @@ impl<T: ?Sized> RwLock<T> {
         let inner = self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         WriteGuard { inner, _held: held }
     }
+
+    /// The value, by exclusive reference.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 impl<T: ?Sized> Deref for ReadGuard<'_, T> {

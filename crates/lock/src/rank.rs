@@ -28,6 +28,8 @@ ranks! {
     20 THREAD_GROUP;
     /// Signal actions and pending queues (Linux's `siglock`).
     30 SIGNALS;
+    /// A table of signal actions.
+    32 ACTIONS;
     /// A task's own small state.
     40 TASK;
     /// Root and working directory, umask.
