@@ -5,6 +5,7 @@
 
 mod errno;
 pub mod signal;
+pub mod termios;
 
 pub use errno::Errno;
 pub use linux_raw_sys as raw;

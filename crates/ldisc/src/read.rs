@@ -1,0 +1,288 @@
+//! Reads: lines or characters for the slave with `VMIN` and `VTIME`, output for the master.
+
+use crate::{DISABLED, Effects, LOW_WATER, LineDiscipline, RING, Readiness, Side, Wake, at};
+use abi::raw::general as raw;
+
+/// Linux reads terminals in pieces of this size. It shows: the first piece alone is subject to `VMIN`.
+const READ_PIECE: usize = 64;
+/// Nanoseconds in the unit of `VTIME`.
+const TENTH: u64 = 100_000_000;
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadResult {
+    /// This much was read; nothing means end of file, or that `VTIME` ran out.
+    Done(usize),
+    /// Wait for the side to be woken for reading, or until the deadline, and call again.
+    Wait { deadline: Option<u64> },
+    /// `EAGAIN`.
+    WouldBlock,
+    /// `EIO`: the other side is gone.
+    HungUp,
+}
+
+/// When a waiting reader gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Forever,
+    Until(u64),
+    None,
+}
+
+/// One `read` on the slave, from its begin through its waits. `VMIN` and `VTIME` count as they were at its begin.
+#[derive(Clone, Debug)]
+pub struct ReadOp {
+    minimum: usize,
+    between: u64,
+    patience: Patience,
+    filled: usize,
+    waited: bool,
+}
+
+impl ReadOp {
+    /// Bytes read so far: what to return when a signal ends the wait, if there are any.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+}
+
+/// Whether a read goes on after a piece.
+#[derive(PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
+}
+
+impl LineDiscipline {
+    /// The slave starts a read at time `now` (monotonic, in nanoseconds).
+    #[must_use]
+    pub fn begin_read(&self, now: u64) -> ReadOp {
+        let mut op = ReadOp { minimum: 0, between: 0, patience: Patience::Forever, filled: 0, waited: false };
+        if !self.lflag(raw::ICANON) {
+            let time = u64::from(self.cc(raw::VTIME)) * TENTH;
+            op.minimum = usize::from(self.cc(raw::VMIN)).max(1);
+            if self.cc(raw::VMIN) > 0 {
+                op.between = time;
+            } else {
+                op.patience = if time > 0 { Patience::Until(now.saturating_add(time)) } else { Patience::None };
+            }
+        }
+        op
+    }
+
+    /// Goes on with a read. `buf` is the same at each call of one read. With `nonblock` it never asks to wait.
+    pub fn read(
+        &mut self,
+        op: &mut ReadOp,
+        buf: &mut [u8],
+        nonblock: bool,
+        now: u64,
+        effects: &mut Effects,
+    ) -> ReadResult {
+        let tail = self.read_tail;
+        let result = self.read_first_piece(op, buf, nonblock, now);
+        if self.read_tail != tail {
+            self.resume_input();
+        }
+        self.finish(effects);
+        match result {
+            ReadResult::WouldBlock | ReadResult::HungUp if op.filled > 0 => ReadResult::Done(op.filled),
+            result => result,
+        }
+    }
+
+    /// Fills the first piece of `buf` until `VMIN` is met, then the rest with what is there.
+    fn read_first_piece(&mut self, op: &mut ReadOp, buf: &mut [u8], nonblock: bool, now: u64) -> ReadResult {
+        let piece = buf.len().min(READ_PIECE);
+        while op.filled < piece {
+            if !self.input_available(1) {
+                if self.master_closed {
+                    // A reader that was waiting is told; later ones see the end of file.
+                    return if op.waited { ReadResult::HungUp } else { ReadResult::Done(op.filled) };
+                }
+                let deadline = match op.patience {
+                    Patience::None => return ReadResult::Done(op.filled),
+                    Patience::Until(deadline) if now >= deadline => return ReadResult::Done(op.filled),
+                    Patience::Until(deadline) => Some(deadline),
+                    Patience::Forever => None,
+                };
+                if nonblock {
+                    return ReadResult::WouldBlock;
+                }
+                op.waited = true;
+                return ReadResult::Wait { deadline };
+            }
+            let more = self.copy_piece(&mut op.filled, &mut buf[..piece]);
+            if more == More::Yes && (self.by_line() || op.filled >= op.minimum) {
+                self.copy_rest(&mut op.filled, buf);
+                break;
+            }
+            self.after_reading();
+            if op.filled >= op.minimum {
+                break;
+            }
+            if op.between > 0 {
+                op.patience = Patience::Until(now.saturating_add(op.between));
+            }
+        }
+        ReadResult::Done(op.filled)
+    }
+
+    /// Takes the rest of the line, or all there is, without waiting.
+    fn copy_rest(&mut self, filled: &mut usize, buf: &mut [u8]) {
+        loop {
+            let end = buf.len().min(*filled + READ_PIECE);
+            if end == *filled {
+                if self.by_line() {
+                    self.skip_end_of_file();
+                }
+                break;
+            }
+            if self.copy_piece(filled, &mut buf[..end]) == More::No {
+                break;
+            }
+        }
+        self.resume_input();
+        self.after_reading();
+    }
+
+    /// Lets input go on and writers write when little is left to read.
+    fn after_reading(&mut self) {
+        let head = if self.lflag(raw::ICANON) { self.canon_head } else { self.commit_head };
+        if head.wrapping_sub(self.read_tail) as isize <= LOW_WATER as isize {
+            self.resume_input();
+            self.effects.wake |= Wake::MASTER_WRITE;
+        }
+    }
+
+    /// Whether a read has something, or with `least` above 1, whether a poll by `VMIN` has.
+    pub(crate) fn input_available(&self, least: usize) -> bool {
+        if self.by_line() {
+            self.canon_head != self.read_tail
+        } else {
+            self.commit_head.wrapping_sub(self.read_tail) >= least
+        }
+    }
+
+    fn copy_piece(&mut self, filled: &mut usize, buf: &mut [u8]) -> More {
+        if self.by_line() { self.copy_line(filled, buf) } else { self.copy_raw(filled, buf) }
+    }
+
+    fn copy_raw(&mut self, filled: &mut usize, buf: &mut [u8]) -> More {
+        let start = at(self.read_tail);
+        let len = self.commit_head.wrapping_sub(self.read_tail).min(RING - start).min(buf.len() - *filled);
+        if len == 0 {
+            return More::No;
+        }
+        buf[*filled..*filled + len].copy_from_slice(&self.ring[start..start + len]);
+        self.read_tail += len;
+        let drained = self.read_tail == self.commit_head;
+        // Where an outside program edits lines, it passes an end of file as its character, alone.
+        let ends = len == 1 && self.ring[start] == self.cc(raw::VEOF);
+        if ends && drained && self.lflag(raw::EXTPROC) && self.lflag(raw::ICANON) {
+            return More::No;
+        }
+        *filled += len;
+        if drained { More::No } else { More::Yes }
+    }
+
+    /// Takes up to the end of the line, whose delimiter is left out if it is an end of file.
+    fn copy_line(&mut self, filled: &mut usize, buf: &mut [u8]) -> More {
+        let limit = self.canon_head.wrapping_sub(self.read_tail).min(buf.len() - *filled);
+        let tail = self.read_tail;
+        let mut len = (0..limit).find(|&i| self.delimiter[at(tail + i)]).unwrap_or(limit);
+        let found = len < limit;
+        self.read_tail += len;
+        if found {
+            let slot = at(self.read_tail);
+            self.delimiter[slot] = false;
+            self.read_tail += 1;
+            if self.ring[slot] != DISABLED {
+                len += 1;
+            }
+        }
+        let start = at(tail);
+        let split = len.min(RING - start);
+        let target = &mut buf[*filled..*filled + len];
+        target[..split].copy_from_slice(&self.ring[start..start + split]);
+        target[split..].copy_from_slice(&self.ring[..len - split]);
+        *filled += len;
+        if found || self.read_tail == self.canon_head { More::No } else { More::Yes }
+    }
+
+    /// A buffer filled exactly up to an end of file takes that with it, so that it isn't read as one of its own.
+    fn skip_end_of_file(&mut self) {
+        let slot = at(self.read_tail);
+        if self.read_tail != self.canon_head && self.delimiter[slot] && self.ring[slot] == DISABLED {
+            self.delimiter[slot] = false;
+            self.read_tail += 1;
+        }
+    }
+
+    /// The master reads what the slave put out, or in packet mode a status byte. Asks to wait if there is nothing.
+    pub fn read_output(&mut self, buf: &mut [u8], effects: &mut Effects) -> ReadResult {
+        if buf.is_empty() {
+            return ReadResult::Done(0);
+        }
+        let mut header = 0;
+        if self.packet {
+            header = 1;
+            buf[0] = std::mem::take(&mut self.packet_status);
+            if buf[0] != 0 {
+                return ReadResult::Done(1);
+            }
+        }
+        if self.out.ready() == 0 {
+            return if self.slave_closed { ReadResult::HungUp } else { ReadResult::Wait { deadline: None } };
+        }
+        let len = self.out.take(&mut buf[header..]);
+        if self.out.ready() <= LOW_WATER {
+            self.effects.wake |= Wake::SLAVE_WRITE;
+        }
+        self.deliver_output();
+        self.finish(effects);
+        ReadResult::Done(header + len)
+    }
+
+    /// What `poll` reports.
+    #[must_use]
+    pub fn readiness(&self, side: Side) -> Readiness {
+        let mut ready = Readiness::empty();
+        match side {
+            Side::Slave if self.master_closed => return Readiness::all() - Readiness::PRI,
+            Side::Slave => {
+                let (min, time) = (self.cc(raw::VMIN), self.cc(raw::VTIME));
+                let least = if time == 0 && min > 0 { usize::from(min) } else { 1 };
+                ready.set(Readiness::IN, self.input_available(least));
+                ready.set(Readiness::OUT, self.output_room() > 0);
+            }
+            Side::Master => {
+                let status = self.packet && self.packet_status != 0;
+                ready.set(Readiness::IN, self.out.ready() > 0 || status);
+                ready.set(Readiness::PRI, status);
+                ready.set(Readiness::HUP, self.slave_closed);
+                ready.set(Readiness::OUT, !self.master_flow.stopped && self.incoming.room() > 0);
+            }
+        }
+        ready
+    }
+
+    /// `FIONREAD` (`TIOCINQ`). `TIOCOUTQ` is always 0 on a pty.
+    #[must_use]
+    pub fn fionread(&self, side: Side) -> usize {
+        match side {
+            Side::Master => self.out.ready(),
+            Side::Slave if self.by_line() => {
+                let all = self.canon_head.wrapping_sub(self.read_tail);
+                if all == RING {
+                    // Linux can't tell a wholly full ring from an empty one when it looks for ends of file.
+                    return all;
+                }
+                let is_end = |i: &usize| self.delimiter[at(*i)] && self.ring[at(*i)] == DISABLED;
+                all - (self.read_tail..self.canon_head).filter(is_end).count()
+            }
+            Side::Slave => self.held(),
+        }
+    }
+}
