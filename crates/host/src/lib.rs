@@ -4,6 +4,7 @@
 //! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
+//! - [`seccomp`]: an assembler for seccomp programs.
 
 pub mod fault;
 pub mod frames;
@@ -11,4 +12,5 @@ pub mod guestmem;
 pub mod io;
 pub mod mappable;
 pub mod memfile;
+pub mod seccomp;
 pub mod window;

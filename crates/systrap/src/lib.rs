@@ -1,1 +1,96 @@
-//! Placeholder until its first commit.
+//! The platform that runs guest code in ordinary host processes and catches its system calls with seccomp's `SIGSYS`.
+//!
+//! Each guest address space is a host process, a *stub*. It has a mapper thread, which changes its memory on the
+//! Sentry's command, and a host thread for each guest thread, which runs guest code until a signal (a system call that
+//! seccomp refused, a fault, an interrupt) takes it to the stub's handler; there it waits for the Sentry's answer.
+//!
+//! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
+//! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
+//! - `stub`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread.
+//!
+//! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
+
+mod context;
+mod filter;
+mod fpu;
+mod frame;
+mod layout;
+mod life;
+mod mapper;
+mod ranges;
+mod shared;
+mod stub;
+mod text;
+mod watch;
+mod zygote;
+
+pub use zygote::StartError;
+
+use abi::Errno;
+use core::ops::Range;
+use fpu::Format;
+use platform::{AddressSpace, Context, Gone, MapOp, Platform};
+use std::sync::Arc;
+use stub::Stub;
+use watch::Core;
+
+/// Stops the platform when neither it nor any of its address spaces is used.
+struct Handle {
+    core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.stop();
+    }
+}
+
+/// The platform.
+pub struct Systrap {
+    handle: Arc<Handle>,
+    format: Format,
+}
+
+impl Systrap {
+    /// Starts the platform: a thread and the first process. Best done before the Sentry has other threads and much
+    /// memory, since that process begins as a copy of it.
+    ///
+    /// # Errors
+    /// If the host lacks what the platform needs.
+    pub fn new() -> Result<Systrap, StartError> {
+        let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
+        Ok(Systrap { handle: Arc::new(Handle { core: watch::start()? }), format })
+    }
+}
+
+impl Platform for Systrap {
+    fn user_range(&self) -> Range<u64> {
+        layout::USER_RANGE
+    }
+
+    fn vdso(&self) -> Option<u64> {
+        self.handle.core.region.vdso
+    }
+
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
+        let stub = self.handle.core.take_stub()?;
+        Ok(Arc::new(Space { stub, format: self.format, _handle: Arc::clone(&self.handle) }))
+    }
+}
+
+/// An address space.
+struct Space {
+    stub: Arc<Stub>,
+    format: Format,
+    _handle: Arc<Handle>,
+}
+
+impl AddressSpace for Space {
+    fn apply(&self, ops: &[MapOp]) -> Result<(), Gone> {
+        self.stub.apply(ops)
+    }
+
+    fn new_context(&self) -> Result<Box<dyn Context>, Errno> {
+        Ok(Box::new(self.stub.new_context(self.format)?))
+    }
+}

@@ -1,0 +1,105 @@
+//! Where everything is: the stub region in every guest's host process, a stub's shared file, a context's block.
+//!
+//! The region lies above all guest memory, at the same address in all stubs of a platform:
+//!
+//! | offset | what | in the stub |
+//! |---|---|---|
+//! | `TEXT` | stub code, seccomp programs | read, execute |
+//! | `COMMAND` | commands to the mapper thread | read |
+//! | `RESPONSE` | its answers | read, write |
+//! | `VDSO` | the host's `[vvar]` and `[vdso]` | as the host has them |
+//! | `CONTEXTS` | one block for each guest thread | read, write |
+//!
+//! Command, response and blocks are pages of one shared file per stub, which the Sentry maps as a whole. A block holds
+//! the thread's signal stack, and above it the *head*: the words of the switch protocol.
+
+use core::ops::Range;
+
+/// Guest memory: from Linux's default `mmap_min_addr` up to the lowest place for a stub region.
+pub const USER_RANGE: Range<u64> = 0x1_0000..0x7ffe_0000_0000;
+/// End of the host's user addresses.
+pub const HOST_END: u64 = 0x7fff_ffff_f000;
+/// Distance of the places where a stub region can be, and a bound of its size: it never crosses a 4 GiB line.
+pub const REGION_STEP: u64 = 0x1000_0000;
+
+pub const TEXT_LEN: usize = 0x4000;
+/// In the text: `struct sock_fprog` of the guest threads' filter.
+pub const GUEST_FPROG: usize = 0x2000;
+/// In the text: `struct sock_fprog` of the mapper's filter.
+pub const MAPPER_FPROG: usize = 0x2010;
+/// In the text: the guest filter's instructions, up to `MAPPER_PROGRAM`.
+pub const GUEST_PROGRAM: usize = 0x2040;
+/// In the text: the mapper filter's instructions.
+pub const MAPPER_PROGRAM: usize = 0x2800;
+
+pub const COMMAND: usize = 0x4000;
+pub const COMMAND_LEN: usize = 0x4000;
+pub const RESPONSE: usize = 0x8000;
+pub const RESPONSE_LEN: usize = 0x1000;
+pub const VDSO: usize = 0x1_0000;
+pub const VDSO_MAX: usize = 0x4_0000;
+pub const CONTEXTS: usize = 0x100_0000;
+pub const REGION_LEN: usize = CONTEXTS + MAX_CONTEXTS * BLOCK;
+
+/// Guest threads in one address space.
+pub const MAX_CONTEXTS: usize = 4096;
+/// Blocks mapped into a stub at once.
+pub const CHUNK: usize = 16;
+/// Size and alignment of a context's block.
+pub const BLOCK: usize = 0x4000;
+/// The head's offset in a block; what is below is the signal stack.
+pub const HEAD: usize = 0x3c00;
+
+// The shared file.
+pub const FILE_RESPONSE: usize = COMMAND_LEN;
+pub const FILE_CONTEXTS: usize = 0x8000;
+pub const FILE_LEN: usize = FILE_CONTEXTS + MAX_CONTEXTS * BLOCK;
+
+// The command page.
+/// The batch's number; the mapper sleeps on it.
+pub const CMD_SEQ: usize = 0;
+/// Where a mapper that is known to sleep is moved; see `mapper`.
+pub const CMD_ASLEEP: usize = 4;
+/// Calls in the batch.
+pub const CMD_COUNT: usize = 8;
+/// Whether the Sentry sleeps until the batch is done.
+pub const CMD_WAITS: usize = 12;
+/// The Sentry's process id, the parent that a new stub must have.
+pub const CMD_PARENT: usize = 16;
+/// The calls, `CALL_LEN` bytes each: number, flags, six arguments, entry of a child.
+pub const CMD_CALLS: usize = 64;
+pub const CALL_LEN: usize = 64;
+pub const MAX_CALLS: usize = (COMMAND_LEN - CMD_CALLS) / CALL_LEN;
+
+/// The call may fail: its result is handed back. Without it, failure ends the stub.
+pub const CALL_MAY_FAIL: u32 = 1;
+
+// The response page.
+/// The last batch done; a hint.
+pub const RESP_DONE: usize = 0;
+/// The zygote's process id.
+pub const RESP_PID: usize = 8;
+/// Results, in the order of the calls.
+pub const RESP_RESULTS: usize = 64;
+
+// A block's head, relative to it. The two sides' words are kept in separate cache lines.
+/// Whose turn it is: `TURN_SENTRY` or `TURN_GUEST`. A futex for both sides.
+pub const TURN: usize = 0;
+/// The stub sleeps, or is about to.
+pub const STUB_WAITS: usize = 4;
+/// The Sentry sleeps, or is about to.
+pub const SENTRY_WAITS: usize = 64;
+/// How often the stub looks at `TURN` before it sleeps.
+pub const SPIN: usize = 68;
+pub const FS_BASE: usize = 72;
+pub const GS_BASE: usize = 80;
+/// The stub's address of the signal frame.
+pub const FRAME: usize = 88;
+/// The head's second half is kept for state of calls that the stub will serve by itself.
+pub const FAST_STATE: usize = 512;
+
+pub const TURN_SENTRY: u32 = 0;
+pub const TURN_GUEST: u32 = 1;
+
+const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + 2 * FAST_STATE == BLOCK);
+const _: () = assert!(RESP_RESULTS + 8 * MAX_CALLS <= RESPONSE_LEN);

@@ -1,0 +1,52 @@
+//! Whether a stub lives: its process id, and what may be done with it.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
+use rustix::fd::OwnedFd;
+use rustix::process::{Signal, pidfd_send_signal};
+use std::sync::Arc;
+
+/// A stub's process, alive or dead. It is reaped by the watcher, so its id stays its own until then.
+pub struct Life {
+    pid: i32,
+    pidfd: Arc<OwnedFd>,
+    dead: AtomicBool,
+    running: Arc<AtomicUsize>,
+}
+
+impl Life {
+    /// Of a process that was just made. `running` counts the sandbox's guest threads that run at present.
+    pub fn new(pid: i32, pidfd: Arc<OwnedFd>, running: Arc<AtomicUsize>) -> Life {
+        Life { pid, pidfd, dead: AtomicBool::new(false), running }
+    }
+
+    /// The process id on the host.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether it is known to be dead.
+    pub fn dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// A handle of the process.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// Takes note of its death.
+    pub fn set_dead(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Kills it; the watcher will see it die.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+    }
+
+    /// How long to wait for a stub that may be slow because many others run: `base`, and a second for each 64.
+    pub fn patience(&self, base: Duration) -> Duration {
+        base + Duration::from_secs((self.running.load(Ordering::Relaxed) / 64) as u64)
+    }
+}

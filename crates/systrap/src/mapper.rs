@@ -1,0 +1,113 @@
+//! The Sentry's end of a mapper thread: batches of calls, and proof that a batch is done.
+//!
+//! The mapper sleeps on `CMD_SEQ` and runs a batch when that word changes. Its answers are in a page that guests can
+//! write, so they are hints. Proof comes from the host kernel: only the mapper can wait on a futex of the command page
+//! (the guests' filter keeps them off it), so if `FUTEX_CMP_REQUEUE` moves one waiter from `CMD_SEQ`, with the batch's
+//! number as its value, to `CMD_ASLEEP`, then the mapper has been through the whole batch and sleeps again. The next
+//! batch wakes it at the word where it sleeps now. After storing a new number both words are woken, so that no
+//! waiter with an old number can be left on `CMD_SEQ`.
+
+use crate::layout::*;
+use crate::life::Life;
+use crate::shared::Shared;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use platform::Gone;
+use rustix::thread::futex::{self, Flags, Timespec};
+use std::time::Instant;
+
+/// One system call for a mapper.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Call {
+    pub number: u32,
+    /// `CALL_*`.
+    pub flags: u32,
+    pub args: [u64; 6],
+    /// For `clone`: the child's first instruction.
+    pub entry: u64,
+}
+
+/// How long a batch may take before the stub is given up. Large mappings on a busy host are slow, so it is generous.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How long to trust that the mapper will tell when it is done.
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+/// Looks at the answer before sleeping.
+const SPINS: u32 = 500;
+
+/// The Sentry's side of one mapper.
+pub struct Channel {
+    seq: u32,
+}
+
+impl Channel {
+    /// For a mapper that has not had a batch yet.
+    pub fn new() -> Channel {
+        Channel { seq: 0 }
+    }
+
+    /// Runs at most `MAX_CALLS` calls and returns when they are done for certain. The results are hints.
+    pub fn run(&mut self, shared: &Shared, life: &Life, spin: bool, calls: &[Call]) -> Result<(), Gone> {
+        debug_assert!(calls.len() <= MAX_CALLS);
+        for (at, call) in calls.iter().take(MAX_CALLS).enumerate() {
+            let to = CMD_CALLS + at * CALL_LEN;
+            shared.u32(to).store(call.number, Ordering::Relaxed);
+            shared.u32(to + 4).store(call.flags, Ordering::Relaxed);
+            for (arg, value) in call.args.iter().enumerate() {
+                shared.set(to + 8 + 8 * arg, *value);
+            }
+            shared.set(to + 56, call.entry);
+        }
+        shared.u32(CMD_COUNT).store(calls.len().min(MAX_CALLS) as u32, Ordering::Relaxed);
+        shared.u32(CMD_WAITS).store(u32::from(!spin), Ordering::Relaxed);
+        self.seq = self.seq.wrapping_add(1);
+        shared.u32(CMD_SEQ).store(self.seq, Ordering::SeqCst);
+        let _ = futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1);
+        let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
+        let done = shared.u32(FILE_RESPONSE + RESP_DONE);
+        if spin {
+            for _ in 0..SPINS {
+                if done.load(Ordering::Acquire) == self.seq {
+                    break;
+                }
+                core::hint::spin_loop();
+            }
+            shared.u32(CMD_WAITS).store(1, Ordering::SeqCst);
+        }
+        self.prove(shared, life)
+    }
+
+    fn prove(&self, shared: &Shared, life: &Life) -> Result<(), Gone> {
+        let done = shared.u32(FILE_RESPONSE + RESP_DONE);
+        let (seq, asleep) = (shared.u32(CMD_SEQ), shared.u32(CMD_ASLEEP));
+        let start = Instant::now();
+        let mut tries = 0u32;
+        loop {
+            if life.dead() {
+                return Err(Gone);
+            }
+            let hint = done.load(Ordering::Acquire);
+            if hint != self.seq {
+                let _ = futex::wait(done, Flags::empty(), hint, Some(&NAP));
+            }
+            if let Ok(1) = futex::cmp_requeue(seq, Flags::empty(), 0, 1, asleep, self.seq) {
+                return Ok(());
+            }
+            // It said that it is done, and is about to sleep: or a guest said so in its name.
+            tries = tries.saturating_add(1);
+            match tries {
+                0..20 => core::hint::spin_loop(),
+                20..60 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+            if tries > 60 && start.elapsed() > life.patience(LIMIT) {
+                life.kill();
+                return Err(Gone);
+            }
+        }
+    }
+
+    /// What a call of the last batch returned; a guest may have changed it.
+    pub fn result(shared: &Shared, at: usize) -> u64 {
+        shared.get(FILE_RESPONSE + RESP_RESULTS + 8 * at.min(MAX_CALLS - 1))
+    }
+}

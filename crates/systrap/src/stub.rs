@@ -1,0 +1,220 @@
+//! A stub: one guest address space, and the host process that is it.
+
+use crate::context::SystrapContext;
+use crate::fpu::Format;
+use crate::frame::Frame;
+use crate::layout::*;
+use crate::life::Life;
+use crate::mapper::{Call, Channel};
+use crate::ranges::Ranges;
+use crate::shared::Shared;
+use crate::text::{Entry, GUEST_CLONE};
+use crate::watch::{Core, errno};
+use abi::{Errno, PAGE_SIZE};
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use lock::{Mutex, rank};
+use platform::{Access, Gone, MapOp};
+use rustix::fd::OwnedFd;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::thread::futex::{self, Flags};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// A guest thread's host thread, when no context uses it. It waits for its next turn.
+pub struct Thread {
+    pub slot: usize,
+    pub tid: i32,
+    pub frame: Frame,
+}
+
+struct State {
+    channel: Channel,
+    mapped: Ranges,
+    idle: Vec<Thread>,
+}
+
+/// One host process.
+pub struct Stub {
+    core: Arc<Core>,
+    id: u64,
+    life: Life,
+    shared: Shared,
+    file: OwnedFd,
+    /// Blocks that have a host thread.
+    slots: AtomicUsize,
+    state: Mutex<State>,
+}
+
+impl Stub {
+    /// Of a process just cloned from the zygote.
+    pub fn new(core: Arc<Core>, id: u64, life: Life, shared: Shared, file: OwnedFd) -> Stub {
+        let state = State { channel: Channel::new(), mapped: Ranges::default(), idle: Vec::new() };
+        let state = Mutex::new(rank::ADDRESS_SPACE, state);
+        Stub { core, id, life, shared, file, slots: AtomicUsize::new(0), state }
+    }
+
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Where a block is in the shared file.
+    pub fn block(slot: usize) -> usize {
+        FILE_CONTEXTS + slot * BLOCK
+    }
+
+    /// Where a block is in the stub.
+    pub fn address(&self, slot: usize) -> u64 {
+        self.core.region.base + (CONTEXTS + slot * BLOCK) as u64
+    }
+
+    /// The process has died: lets every thread that waits for it know.
+    pub fn set_dead(&self) {
+        self.life.set_dead();
+        for slot in 0..self.slots.load(Ordering::SeqCst) {
+            let turn = self.shared.u32(Self::block(slot) + HEAD + TURN);
+            turn.store(TURN_SENTRY, Ordering::SeqCst);
+            let _ = futex::wake(turn, Flags::empty(), u32::MAX >> 1);
+        }
+        let done = self.shared.u32(FILE_RESPONSE + RESP_DONE);
+        let _ = futex::wake(done, Flags::empty(), u32::MAX >> 1);
+    }
+
+    /// Makes the first host thread ahead of time.
+    pub fn prepare(&self) {
+        let mut state = self.state.lock();
+        if let Ok(thread) = self.new_thread(&mut state) {
+            state.idle.push(thread);
+        }
+    }
+
+    /// See [`platform::AddressSpace::apply`].
+    pub fn apply(&self, ops: &[MapOp]) -> Result<(), Gone> {
+        let mut state = self.state.lock();
+        let mut calls = Vec::with_capacity(ops.len());
+        for op in ops {
+            let (MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } | MapOp::Protect { addr, len, .. }) = *op;
+            let range = checked_range(addr, len).ok_or_else(|| {
+                self.life.kill();
+                Gone
+            })?;
+            translate(&mut state.mapped, op, range, &mut calls);
+        }
+        for batch in calls.chunks(MAX_CALLS) {
+            state.channel.run(&self.shared, &self.life, self.core.may_spin(), batch)?;
+        }
+        Ok(())
+    }
+
+    /// See [`platform::AddressSpace::new_context`].
+    pub fn new_context(self: &Arc<Stub>, format: Format) -> Result<SystrapContext, Errno> {
+        let mut state = self.state.lock();
+        let thread = match state.idle.pop() {
+            Some(thread) => thread,
+            None => self.new_thread(&mut state)?,
+        };
+        drop(state);
+        thread.frame.set_vector(&self.shared, None);
+        Ok(SystrapContext::new(Arc::clone(self), thread, format))
+    }
+
+    /// Takes back a host thread whose context is dropped.
+    pub fn put_thread(&self, thread: Thread) {
+        self.state.lock().idle.push(thread);
+    }
+
+    fn new_thread(&self, state: &mut State) -> Result<Thread, Errno> {
+        let slot = self.slots.load(Ordering::Relaxed);
+        if slot >= MAX_CONTEXTS {
+            return Err(Errno::EAGAIN);
+        }
+        let (block, address) = (Self::block(slot), self.address(slot));
+        // So that the Sentry can't get `SIGBUS` for want of memory.
+        fallocate(&self.file, FallocateFlags::empty(), block as u64, BLOCK as u64).map_err(errno)?;
+        let room = Format::detect().ok_or(Errno::ENOMEM)?.room();
+        let frame = Frame::create(&self.shared, block, address, room);
+        let mut calls = Vec::new();
+        if slot != 0 && slot.is_multiple_of(CHUNK) {
+            calls.push(self.map_chunk(slot));
+        }
+        calls.push(Call {
+            number: libc::SYS_clone as u32,
+            flags: CALL_MAY_FAIL,
+            args: [GUEST_CLONE, frame.address(), 0, 0, 0, 0],
+            entry: self.core.region.base + Entry::Guest.offset() as u64,
+        });
+        // Before the thread can be waited for, so that no waiter is forgotten when the process dies.
+        self.slots.store(slot + 1, Ordering::SeqCst);
+        state.channel.run(&self.shared, &self.life, self.core.may_spin(), &calls).map_err(|Gone| Errno::EAGAIN)?;
+        let result = Channel::result(&self.shared, calls.len() - 1) as i64;
+        match i32::try_from(result) {
+            Ok(tid @ 1..) => Ok(Thread { slot, tid, frame }),
+            _ => {
+                self.slots.store(slot, Ordering::SeqCst);
+                Err(i32::try_from(-result).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN))
+            }
+        }
+    }
+
+    fn map_chunk(&self, slot: usize) -> Call {
+        let file = self.file.as_raw_fd() as u64;
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+        let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        Call {
+            number: libc::SYS_mmap as u32,
+            args: [self.address(slot), (CHUNK * BLOCK) as u64, prot, flags, file, Self::block(slot) as u64],
+            ..Call::default()
+        }
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.core.bury(self.id, &self.life);
+    }
+}
+
+fn checked_range(addr: u64, len: u64) -> Option<Range<u64>> {
+    let end = addr.checked_add(len)?;
+    let aligned = addr.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE);
+    (aligned && addr >= USER_RANGE.start && end <= USER_RANGE.end).then_some(addr..end)
+}
+
+/// Turns a change into calls, and keeps account of what is mapped.
+fn translate(mapped: &mut Ranges, op: &MapOp, range: Range<u64>, calls: &mut Vec<Call>) {
+    if range.is_empty() {
+        return;
+    }
+    let call = |number: i64, args: [u64; 6]| Call { number: number as u32, args, ..Call::default() };
+    match *op {
+        MapOp::Map { addr, len, access, fd, offset, shared } => {
+            let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+            let flags = (kind | libc::MAP_FIXED) as u64;
+            calls.push(call(libc::SYS_mmap, [addr, len, protection(access), flags, fd as u64, offset]));
+            mapped.insert(range);
+        }
+        MapOp::Unmap { addr, len } => {
+            calls.push(call(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]));
+            mapped.remove(range);
+        }
+        MapOp::Protect { access, .. } => {
+            for part in mapped.within(range) {
+                let len = part.end - part.start;
+                calls.push(call(libc::SYS_mprotect, [part.start, len, protection(access), 0, 0, 0]));
+            }
+        }
+    }
+}
+
+fn protection(access: Access) -> u64 {
+    let bit = |wanted: bool, bit: i32| if wanted { bit as u64 } else { 0 };
+    bit(access.read, libc::PROT_READ) | bit(access.write, libc::PROT_WRITE) | bit(access.execute, libc::PROT_EXEC)
+}

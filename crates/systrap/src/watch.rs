@@ -1,0 +1,232 @@
+//! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
+
+use crate::layout::*;
+use crate::life::Life;
+use crate::mapper::{Call, Channel};
+use crate::shared::Shared;
+use crate::stub::Stub;
+use crate::text::{Entry, STUB_CLONE};
+use crate::zygote::{self, Region, StartError};
+use abi::Errno;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use lock::{Mutex, rank};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak, mpsc};
+
+/// Stubs kept ready.
+const POOL: usize = 2;
+/// The watch thread's own key in the epoll set.
+const WAKE: u64 = 0;
+
+struct Zygote {
+    shared: Shared,
+    life: Life,
+    channel: Channel,
+}
+
+/// A process being watched. Its stub may be gone already, and the process about to die.
+struct Watched {
+    pidfd: Arc<OwnedFd>,
+    stub: Weak<Stub>,
+}
+
+/// What the platform's parts share.
+pub struct Core {
+    pub region: Region,
+    /// Guest threads that run at present.
+    pub running: Arc<AtomicUsize>,
+    pub cores: usize,
+    zygote: Mutex<Zygote>,
+    watched: Mutex<HashMap<u64, Watched>>,
+    pool: Mutex<Vec<Arc<Stub>>>,
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    stop: AtomicBool,
+    next: AtomicU64,
+}
+
+fn host(what: &'static str) -> impl Fn(rustix::io::Errno) -> StartError {
+    move |error| StartError::Host(what, error)
+}
+
+/// An errno of a failed host call.
+pub fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error()).unwrap_or(Errno::EAGAIN)
+}
+
+/// Starts the platform's thread and with it the zygote.
+pub fn start() -> Result<Arc<Core>, StartError> {
+    let (send, receive) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("platform".into()).spawn(move || {
+        let core = match Core::new() {
+            Ok(core) => Arc::new(core),
+            Err(error) => {
+                let _ = send.send(Err(error));
+                return;
+            }
+        };
+        let _ = send.send(Ok(Arc::clone(&core)));
+        drop(send);
+        core.watch();
+    });
+    thread.map_err(|_| StartError::Missing("a thread"))?;
+    receive.recv().map_err(|_| StartError::Missing("a thread"))?
+}
+
+impl Core {
+    fn new() -> Result<Core, StartError> {
+        let file = shared_file().map_err(host("memfd_create"))?;
+        let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(host("mmap"))?;
+        let (region, pid) = zygote::spawn(file.as_fd(), &shared)?;
+        let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("epoll_create"))?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(host("eventfd"))?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(host("epoll_ctl"))?;
+        let running = Arc::new(AtomicUsize::new(0));
+        let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
+        let mut zygote = Zygote { shared, life, channel: Channel::new() };
+        // An empty batch: the zygote is through its start.
+        zygote.channel.run(&zygote.shared, &zygote.life, false, &[]).map_err(|_| StartError::Zygote(pid))?;
+        Ok(Core {
+            region,
+            running,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            zygote: Mutex::new(rank::ADDRESS_SPACE, zygote),
+            watched: Mutex::new(rank::LEAF, HashMap::new()),
+            pool: Mutex::new(rank::LEAF, Vec::new()),
+            epoll,
+            wake,
+            stop: AtomicBool::new(false),
+            next: AtomicU64::new(WAKE + 1),
+        })
+    }
+
+    /// Whether a guest thread that runs now has a core to itself, so that its partner may spin on another.
+    pub fn may_spin(&self) -> bool {
+        self.running.load(Ordering::Relaxed) < self.cores
+    }
+
+    /// A stub from the pool, or a new one.
+    pub fn take_stub(self: &Arc<Core>) -> Result<Arc<Stub>, Errno> {
+        let ready = self.pool.lock().pop();
+        let stub = match ready {
+            Some(stub) if !stub.life().dead() => Ok(stub),
+            _ => self.create_stub(),
+        };
+        self.wake();
+        stub
+    }
+
+    /// Ends the thread, and with it all stubs.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    fn create_stub(self: &Arc<Core>) -> Result<Arc<Stub>, Errno> {
+        let file = shared_file().map_err(errno)?;
+        let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(errno)?;
+        shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
+        let pid = self.clone_zygote(&file)?;
+        let pidfd = Arc::new(open_pid(pid).map_err(errno)?);
+        let life = Life::new(pid, Arc::clone(&pidfd), Arc::clone(&self.running));
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let stub = Arc::new(Stub::new(Arc::clone(self), id, life, shared, file));
+        let watched = Watched { pidfd: Arc::clone(&pidfd), stub: Arc::downgrade(&stub) };
+        self.watched.lock().insert(id, watched);
+        epoll::add(&self.epoll, &*pidfd, epoll::EventData::new_u64(id), epoll::EventFlags::IN).map_err(errno)?;
+        Ok(stub)
+    }
+
+    fn clone_zygote(&self, file: &OwnedFd) -> Result<i32, Errno> {
+        use std::os::fd::AsRawFd;
+        let call = Call {
+            number: libc::SYS_clone as u32,
+            flags: CALL_MAY_FAIL,
+            args: [STUB_CLONE, 0, 0, 0, 0, file.as_raw_fd() as u64],
+            entry: self.region.base + Entry::Process.offset() as u64,
+        };
+        let mut zygote = self.zygote.lock();
+        let Zygote { shared, life, channel } = &mut *zygote;
+        channel.run(shared, life, self.may_spin(), &[call]).map_err(|_| Errno::EAGAIN)?;
+        match Channel::result(shared, 0) as i64 {
+            pid @ 1.. => i32::try_from(pid).map_err(|_| Errno::EAGAIN),
+            error => Err(i32::try_from(-error).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN)),
+        }
+    }
+
+    /// Kills a stub's process as the stub is dropped, and reaps it now or when it has died.
+    pub fn bury(&self, id: u64, life: &Life) {
+        life.kill();
+        if !self.watched.lock().contains_key(&id) {
+            reap(life.pidfd());
+        }
+    }
+
+    fn watch(self: &Arc<Core>) {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
+        while !self.stop.load(Ordering::SeqCst) {
+            events.clear();
+            let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None);
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => {
+                        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+                    }
+                    id => self.died(id),
+                }
+            }
+            self.fill_pool();
+        }
+        // The stubs die with this thread.
+        let watched: Vec<Watched> = self.watched.lock().drain().map(|(_, watched)| watched).collect();
+        for stub in watched.iter().filter_map(|watched| watched.stub.upgrade()) {
+            stub.life().kill();
+            stub.set_dead();
+        }
+        // Pooled stubs hold the core; let go of them so that it can end.
+        let pool = std::mem::take(&mut *self.pool.lock());
+        drop(pool);
+    }
+
+    fn died(&self, id: u64) {
+        let Some(watched) = self.watched.lock().remove(&id) else { return };
+        let _ = epoll::delete(&self.epoll, &*watched.pidfd);
+        match watched.stub.upgrade() {
+            Some(stub) => stub.set_dead(),
+            None => reap(&watched.pidfd),
+        }
+    }
+
+    fn fill_pool(self: &Arc<Core>) {
+        while !self.stop.load(Ordering::SeqCst) && self.pool.lock().len() < POOL {
+            let Ok(stub) = self.create_stub() else { return };
+            stub.prepare();
+            self.pool.lock().push(stub);
+        }
+    }
+}
+
+fn reap(pidfd: &OwnedFd) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), options);
+}
+
+fn shared_file() -> rustix::io::Result<OwnedFd> {
+    let file = memfd_create("stub", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, FILE_LEN as u64)?;
+    Ok(file)
+}
+
+fn open_pid(pid: i32) -> rustix::io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
+    pidfd_open(pid, PidfdFlags::empty())
+}
