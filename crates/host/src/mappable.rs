@@ -39,7 +39,8 @@ pub struct FileId {
     pub ino: u64,
 }
 
-/// A file that can be mapped.
+/// A file that can be mapped. Memory managers call all but `sync` and `punch` with their mappings locked: only locks of
+/// ranks from `MAPPABLE` on may be taken there, no inode's.
 pub trait Mappable: Send + Sync {
     /// Says what backs the pages of `range` (page-aligned file offsets, not empty), from its start on and as far as one
     /// run goes, at most to its end. Allocates what is missing. With `write`, for a shared mapping that may write.
@@ -48,6 +49,12 @@ pub trait Mappable: Send + Sync {
     /// `ENXIO` if `range.start` lies beyond the last page of the file (the guest gets `SIGBUS`); `ENOMEM`, `ENOSPC` or
     /// `EIO` likewise; `EACCES` if it can't be written.
     fn back(&self, range: Range<u64>, write: bool) -> Result<Backing, Errno>;
+
+    /// How much is worth mapping at one fault. Files whose pages the host brings in by itself answer `u64::MAX`, since a
+    /// larger mapping costs them nothing; `back` is asked for ranges of at most this size.
+    fn fault_run(&self) -> u64 {
+        64 << 10
+    }
 
     /// The file's size in bytes.
     fn size(&self) -> u64;
@@ -96,6 +103,9 @@ pub trait MappingObserver: Send + Sync {
     fn invalidate(&self, key: u64, range: Range<u64>, private_copies: bool);
 }
 
+/// So often invalidation is repeated for mappers that came meanwhile.
+const MAX_ROUNDS: usize = 64;
+
 struct Entry {
     observer: Weak<dyn MappingObserver>,
     mappings: usize,
@@ -104,7 +114,14 @@ struct Entry {
 /// The memory managers that map a file. Each inode that can be mapped holds one.
 pub struct Observers {
     key: u64,
-    list: Mutex<Vec<Entry>>,
+    list: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    entries: Vec<Entry>,
+    /// Changes when somebody is added.
+    generation: u64,
 }
 
 impl Default for Observers {
@@ -118,7 +135,10 @@ impl Observers {
     #[must_use]
     pub fn new() -> Observers {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Observers { key: NEXT.fetch_add(1, Ordering::Relaxed), list: Mutex::new(rank::MAPPABLE_OBSERVERS, Vec::new()) }
+        Observers {
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            list: Mutex::new(rank::MAPPABLE_OBSERVERS, List::default()),
+        }
     }
 
     /// A number that no other file of this Sentry has or had.
@@ -130,41 +150,48 @@ impl Observers {
     /// Adds a mapping of this file by `observer`.
     pub fn add(&self, observer: &Weak<dyn MappingObserver>) {
         let mut list = self.list.lock();
-        match list.iter_mut().find(|e| e.observer.ptr_eq(observer)) {
+        list.generation += 1;
+        match list.entries.iter_mut().find(|e| e.observer.ptr_eq(observer)) {
             Some(entry) => entry.mappings += 1,
-            None => list.push(Entry { observer: observer.clone(), mappings: 1 }),
+            None => list.entries.push(Entry { observer: observer.clone(), mappings: 1 }),
         }
     }
 
     /// Takes one back.
     pub fn remove(&self, observer: &Weak<dyn MappingObserver>) {
         let mut list = self.list.lock();
-        if let Some(at) = list.iter().position(|e| e.observer.ptr_eq(observer)) {
-            let left = list.get_mut(at).map_or(0, |e| {
-                e.mappings -= 1;
-                e.mappings
-            });
-            if left == 0 {
-                list.swap_remove(at);
-            }
+        if let Some(entry) = list.entries.iter_mut().find(|e| e.observer.ptr_eq(observer)) {
+            entry.mappings -= 1;
         }
+        list.entries.retain(|e| e.mappings > 0);
     }
 
     /// Whether anybody maps the file.
     #[must_use]
     pub fn any(&self) -> bool {
-        !self.list.lock().is_empty()
+        !self.list.lock().entries.is_empty()
     }
 
     /// Unmaps a range of file offsets (the start is rounded down to a page, the end up) from all mappers. On return no
     /// guest reaches these pages any more.
     pub fn invalidate(&self, range: Range<u64>, private_copies: bool) {
-        let observers: Vec<_> = self.list.lock().iter().filter_map(|e| e.observer.upgrade()).collect();
         let mask = abi::PAGE_SIZE - 1;
         let start = range.start & !mask;
         let end = range.end.saturating_add(mask) & !mask;
-        for observer in observers {
-            observer.invalidate(self.key, start..end, private_copies);
+        let mut seen = None;
+        // A fork may have copied pages to a new mapper just before they were taken from the old one.
+        for _ in 0..MAX_ROUNDS {
+            let (generation, observers) = {
+                let list = self.list.lock();
+                let observers: Vec<_> = list.entries.iter().filter_map(|e| e.observer.upgrade()).collect();
+                (list.generation, observers)
+            };
+            if observers.is_empty() || seen.replace(generation) == Some(generation) {
+                return;
+            }
+            for observer in observers {
+                observer.invalidate(self.key, start..end, private_copies);
+            }
         }
     }
 }

@@ -80,6 +80,22 @@ impl MemoryFile {
         unsafe { HostRange::from_raw(self.base.wrapping_add(offset as usize), len as usize, true) }
     }
 
+    /// Sets a byte for each page from `offset` on to whether the host has memory for it.
+    pub fn resident(&self, offset: u64, pages: &mut [u8]) {
+        let len = (pages.len() as u64).saturating_mul(abi::PAGE_SIZE);
+        if !offset.is_multiple_of(abi::PAGE_SIZE) || offset.checked_add(len).is_none_or(|end| end > self.len) {
+            pages.fill(0);
+            return;
+        }
+        // SAFETY: asks about a part of our mapping, and `pages` has a byte for each of its pages.
+        let failed = unsafe {
+            libc::mincore(self.base.wrapping_add(offset as usize).cast(), len as usize, pages.as_mut_ptr()) != 0
+        };
+        for page in pages {
+            *page = u8::from(failed || *page & 1 != 0);
+        }
+    }
+
     /// Gives the host back the memory of a range; it reads as zeroes from now on.
     ///
     /// # Errors

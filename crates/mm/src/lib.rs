@@ -1,1 +1,244 @@
-//! Placeholder until its first commit.
+//! The memory manager: what a guest's address space contains.
+//!
+//! A [`MemoryManager`] keeps the mappings (VMAs) that a guest made and the memory behind their pages, and installs that
+//! memory in the platform's address space when a fault asks for it, a run of pages at a time. `mmap` and `munmap` of what
+//! was never touched cost no host call. The Sentry reaches guest memory only through it ([`MemoryManager::copy_in`] and the
+//! like), under the same permissions as the guest.
+//!
+//! One lock (rank `VMAS`) guards all of it. Changes that the platform must know are collected while it is held and applied
+//! before it is released, and frames are freed only after that: so no thread of the guest ever sees a page that is not its
+//! own any more, and two faults of one address space can't undo each other's work. References to files are dropped
+//! after the lock is released, since a file's last reference may take locks of lower rank.
+
+mod access;
+mod advise;
+mod brk;
+mod change;
+mod fault;
+mod fork;
+mod inspect;
+mod layout;
+mod map;
+mod mlock;
+mod mremap;
+mod prot;
+mod resident;
+mod runs;
+mod shared;
+mod user_io;
+mod vma;
+mod windows;
+
+pub use access::FutexKey;
+pub use advise::Advice;
+pub use fault::FaultError;
+pub use inspect::{MappingInfo, Sizes};
+pub use layout::Layout;
+pub use map::{FileArgs, MmapArgs};
+pub use prot::{Prot, VmaFlags};
+pub use runs::Resident;
+pub use shared::SharedMemory;
+pub use user_io::{UserRange, UserSink, UserSource};
+pub use vma::{MAX_MAP_COUNT, Totals};
+
+use core::ops::Range;
+use host::frames::{FrameAllocator, FrameRange};
+use host::mappable::MappingObserver;
+use lock::{Mutex, rank};
+use platform::AddressSpace;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Resource limits that memory calls look at, in bytes. The kernel sets them when they change.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `RLIMIT_AS`
+    pub address_space: u64,
+    /// `RLIMIT_DATA`
+    pub data: u64,
+    /// `RLIMIT_STACK`
+    pub stack: u64,
+    /// `RLIMIT_MEMLOCK`
+    pub locked: u64,
+    /// `CAP_IPC_LOCK`: the last does not matter.
+    pub may_lock: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { address_space: u64::MAX, data: u64::MAX, stack: 8 << 20, locked: 8 << 20, may_lock: false }
+    }
+}
+
+/// Where a program's parts lie, for `/proc/PID/{cmdline,environ,stat}` and `prctl(PR_SET_MM)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramRanges {
+    /// The code of the executable.
+    pub code: Range<u64>,
+    /// Its initialized data.
+    pub data: Range<u64>,
+    /// The argument strings.
+    pub args: Range<u64>,
+    /// The environment strings.
+    pub env: Range<u64>,
+    /// The stack pointer at the start.
+    pub stack: u64,
+    /// The auxiliary vector as it was put on the stack.
+    pub auxv: Vec<u8>,
+}
+
+/// What the lock guards.
+pub(crate) struct State {
+    pub vmas: vma::VmaSet,
+    pub runs: runs::Runs,
+    pub windows: windows::Windows,
+    pub brk: Range<u64>,
+    pub limits: Limits,
+    pub program: ProgramRanges,
+    /// `mlockall(MCL_FUTURE)`: flags of mappings to come.
+    pub lock_future: VmaFlags,
+    /// Host I/O in flight on ranges that were handed out: frames freed meanwhile wait in `limbo`.
+    pub pins: usize,
+    pub limbo: Vec<FrameRange>,
+}
+
+/// A guest's address space, shared by the tasks that were cloned with `CLONE_VM`.
+pub struct MemoryManager {
+    id: u64,
+    this: Weak<MemoryManager>,
+    frames: Arc<FrameAllocator>,
+    space: Arc<dyn AddressSpace>,
+    user: Range<u64>,
+    layout: Layout,
+    state: Mutex<State>,
+}
+
+impl MemoryManager {
+    /// An empty address space: what `execve` starts from. `user` is [`platform::Platform::user_range`].
+    #[must_use]
+    pub fn new(
+        frames: Arc<FrameAllocator>,
+        space: Arc<dyn AddressSpace>,
+        user: Range<u64>,
+        layout: Layout,
+        limits: Limits,
+    ) -> Arc<MemoryManager> {
+        let state = State {
+            vmas: vma::VmaSet::default(),
+            runs: runs::Runs::default(),
+            windows: windows::Windows::default(),
+            brk: 0..0,
+            limits,
+            program: ProgramRanges::default(),
+            lock_future: VmaFlags::empty(),
+            pins: 0,
+            limbo: Vec::new(),
+        };
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new_cyclic(|this| MemoryManager {
+            id,
+            this: this.clone(),
+            frames,
+            space,
+            user,
+            layout,
+            state: Mutex::new(rank::VMAS, state),
+        })
+    }
+
+    /// A number that no other memory manager of this Sentry has or had.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What guest threads of this memory manager run in.
+    #[must_use]
+    pub fn address_space(&self) -> &Arc<dyn AddressSpace> {
+        &self.space
+    }
+
+    /// The allocator of its memory.
+    #[must_use]
+    pub fn frames(&self) -> &Arc<FrameAllocator> {
+        &self.frames
+    }
+
+    /// The layout it was made with.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Addresses that may be mapped.
+    #[must_use]
+    pub fn user_range(&self) -> Range<u64> {
+        self.user.clone()
+    }
+
+    /// Sets the limits, as `setrlimit(2)` and changes of credentials do.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.lock().limits = limits;
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.state.lock().limits
+    }
+
+    /// Where the program's parts lie.
+    #[must_use]
+    pub fn program(&self) -> ProgramRanges {
+        self.state.lock().program.clone()
+    }
+
+    /// Notes where the program's parts lie (`execve`, `prctl(PR_SET_MM)`).
+    pub fn set_program(&self, program: ProgramRanges) {
+        self.state.lock().program = program;
+    }
+
+    fn observer(&self) -> Weak<dyn MappingObserver> {
+        self.this.clone()
+    }
+}
+
+impl MappingObserver for MemoryManager {
+    fn invalidate(&self, key: u64, range: Range<u64>, private_copies: bool) {
+        self.change(|state, changes| {
+            let hit: Vec<Range<u64>> = state
+                .vmas
+                .iter()
+                .filter(|(_, vma)| vma.file.as_ref().is_some_and(|file| file.object.observers().key() == key))
+                .filter_map(|(start, vma)| {
+                    let first = range.start.saturating_sub(vma.offset).saturating_add(start).min(vma.end);
+                    let last = range.end.saturating_sub(vma.offset).saturating_add(start).min(vma.end);
+                    (first < last).then_some(first..last)
+                })
+                .collect();
+            for part in hit {
+                changes.drop_pages(state, part, private_copies);
+            }
+        });
+    }
+}
+
+impl Drop for MemoryManager {
+    /// The platform's address space may outlive this one by the time a task takes to leave it, so it is emptied first.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        let mut changes = change::Changes::default();
+        let vmas = state.vmas.remove(0..u64::MAX);
+        changes.drop_pages(state, 0..u64::MAX, true);
+        changes.forget_windows(state);
+        let _ = change::apply_all(&*self.space, changes.ops());
+        for frames in changes.freed() {
+            self.frames.dec(frames);
+        }
+        for frames in core::mem::take(&mut state.limbo) {
+            self.frames.dec(frames);
+        }
+        drop(vmas);
+    }
+}

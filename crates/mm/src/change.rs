@@ -1,0 +1,190 @@
+//! Changes of an address space, from the decision to the point where they are in force.
+
+use crate::prot::{NO_ACCESS, Prot, allows};
+use crate::runs::{Kind, Memory, Run};
+use crate::vma::Vma;
+use crate::{MemoryManager, State};
+use core::ops::Range;
+use host::frames::FrameRange;
+use host::window::Window;
+use platform::{AddressSpace, Gone, MapOp};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// Most mappings that the platform's address space is allowed to gather before it is emptied and filled anew.
+const MAX_INSTALLED: usize = 50_000;
+
+/// What a locked section leaves to do: operations for the platform, then frames to free, then (without the lock)
+/// references to drop.
+#[derive(Default)]
+pub(crate) struct Changes {
+    ops: Vec<MapOp>,
+    freed: Vec<FrameRange>,
+    files: Vec<Arc<OwnedFd>>,
+    pub windows: Vec<Arc<Window>>,
+    pub doomed: Vec<Vma>,
+}
+
+impl Changes {
+    pub fn ops(&self) -> &[MapOp] {
+        &self.ops
+    }
+
+    pub fn freed(&mut self) -> Vec<FrameRange> {
+        core::mem::take(&mut self.freed)
+    }
+
+    /// Gives up whatever a run refers to.
+    pub fn release(&mut self, start: u64, run: Run) {
+        if let Some(frames) = run.frames(start) {
+            match self.freed.last_mut() {
+                Some(last) if last.end == frames.start => last.end = frames.end,
+                _ => self.freed.push(frames),
+            }
+        }
+        if let Memory::Host(fd, _) | Memory::HostShared(fd, _) = run.memory {
+            self.files.push(fd);
+        }
+    }
+
+    pub fn unmap(&mut self, range: Range<u64>) {
+        if let Some(MapOp::Unmap { addr, len }) = self.ops.last_mut()
+            && *addr + *len == range.start
+        {
+            *len += range.end - range.start;
+            return;
+        }
+        self.ops.push(MapOp::Unmap { addr: range.start, len: range.end - range.start });
+    }
+
+    pub fn protect(&mut self, range: Range<u64>, to: platform::Access) {
+        if let Some(MapOp::Protect { addr, len, access }) = self.ops.last_mut()
+            && *addr + *len == range.start
+            && *access == to
+        {
+            *len += range.end - range.start;
+            return;
+        }
+        self.ops.push(MapOp::Protect { addr: range.start, len: range.end - range.start, access: to });
+    }
+
+    /// Maps `run`, as far as it is allowed, at `start`. Its `installed` must be set by the caller.
+    pub fn map(&mut self, memory_file: RawFd, start: u64, run: &Run) {
+        let (fd, offset, shared) = match &run.memory {
+            Memory::Frames(at) => (memory_file, *at, true),
+            // A private page is never written in place, so a view that can't be is enough.
+            Memory::Host(fd, at) => (self.keep(fd), *at, false),
+            Memory::HostShared(fd, at) => (self.keep(fd), *at, true),
+        };
+        self.ops.push(MapOp::Map { addr: start, len: run.end - start, access: run.access, fd, offset, shared });
+    }
+
+    fn keep(&mut self, fd: &Arc<OwnedFd>) -> RawFd {
+        self.files.push(fd.clone());
+        fd.as_raw_fd()
+    }
+
+    /// Drops the pages of a range: all, or those that are the mapped file's.
+    pub fn drop_pages(&mut self, state: &mut State, range: Range<u64>, own: bool) {
+        for (start, run) in state.runs.remove(range) {
+            if !own && run.kind != Kind::File {
+                state.runs.insert(start, run);
+                continue;
+            }
+            if run.installed != NO_ACCESS {
+                self.unmap(start..run.end);
+            }
+            self.release(start, run);
+        }
+    }
+
+    /// Removes everything from a range.
+    pub fn unmap_all(&mut self, state: &mut State, range: Range<u64>) {
+        self.drop_pages(state, range.clone(), true);
+        let gone = state.vmas.remove(range);
+        if gone.iter().any(|(_, vma)| vma.file.is_some()) {
+            self.forget_windows(state);
+        }
+        self.doomed.extend(gone.into_iter().map(|(_, vma)| vma));
+    }
+
+    /// Forgets the Sentry's own views of host files, so that they don't outlive their mappings.
+    pub fn forget_windows(&mut self, state: &mut State) {
+        state.windows.clear(&mut self.windows);
+    }
+
+    /// Brings the pages of a range in line with what their mappings allow now.
+    pub fn refresh_access(&mut self, state: &mut State, range: Range<u64>) {
+        let State { vmas, runs, .. } = state;
+        let parts: Vec<(Range<u64>, Prot, bool)> = vmas
+            .overlapping(range.clone())
+            .map(|(start, vma)| (start.max(range.start)..vma.end.min(range.end), vma.prot, vma.shared()))
+            .collect();
+        for (part, prot, shared) in parts {
+            runs.modify(part, |start, run| {
+                run.access = run_access(prot, shared, run.kind);
+                if run.installed == NO_ACCESS || allows(run.access, run.installed) {
+                    return;
+                }
+                if run.access == NO_ACCESS {
+                    self.unmap(start..run.end);
+                } else {
+                    self.protect(start..run.end, run.access);
+                }
+                run.installed = run.access;
+            });
+        }
+    }
+}
+
+/// What may be done to pages of a kind in a mapping, without copying them first.
+pub(crate) fn run_access(prot: Prot, shared: bool, kind: Kind) -> platform::Access {
+    let mut access = prot.access();
+    access.write &= shared || kind == Kind::Own;
+    access
+}
+
+/// Applies in pieces that a platform takes without much memory.
+pub(crate) fn apply_all(space: &dyn AddressSpace, ops: &[MapOp]) -> Result<(), Gone> {
+    ops.chunks(256).try_for_each(|chunk| space.apply(chunk))
+}
+
+impl MemoryManager {
+    /// Runs `work` with the state locked and brings what it changed into force.
+    pub(crate) fn change<R>(&self, work: impl FnOnce(&mut State, &mut Changes) -> R) -> R {
+        let mut changes = Changes::default();
+        let result = {
+            let mut state = self.state.lock();
+            let result = work(&mut state, &mut changes);
+            self.settle(&mut state, &mut changes);
+            result
+        };
+        drop(changes);
+        result
+    }
+
+    fn settle(&self, state: &mut State, changes: &mut Changes) {
+        if state.runs.installed() > MAX_INSTALLED {
+            if state.runs.len() > MAX_INSTALLED {
+                // The host allows only so many mappings; faults bring back what is needed.
+                changes.ops.clear();
+                changes.unmap(self.user.clone());
+                state.runs.forget_installed();
+            } else {
+                state.runs.recount_installed();
+            }
+        }
+        if !changes.ops.is_empty() {
+            // If the address space is gone its threads are too: nobody is left to see a stale page.
+            let _ = apply_all(&*self.space, &changes.ops);
+            changes.ops.clear();
+        }
+        if state.pins > 0 {
+            state.limbo.append(&mut changes.freed);
+        } else {
+            for frames in changes.freed() {
+                self.frames.dec(frames);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `fork`: a second address space with the same contents, copied when written.
+
+use crate::change::{Changes, run_access};
+use crate::prot::{NO_ACCESS, VmaFlags};
+use crate::runs::{Kind, Run, Runs};
+use crate::vma::Vma;
+use crate::{Limits, MemoryManager, State};
+use platform::AddressSpace;
+use std::sync::Arc;
+
+impl MemoryManager {
+    /// A copy of this memory in `space`, which must be empty. Pages are shared until either side writes to them.
+    #[must_use]
+    pub fn fork(&self, space: Arc<dyn AddressSpace>) -> Arc<MemoryManager> {
+        let child = MemoryManager::new(self.frames.clone(), space, self.user.clone(), self.layout, Limits::default());
+        let observer = child.observer();
+        self.change(|state, changes| {
+            // Locked already while files learn of it, so that a truncation waits for its pages.
+            let mut copy = child.state.lock_second();
+            copy.brk = state.brk.clone();
+            copy.limits = state.limits;
+            copy.program = state.program.clone();
+            let inherited: Vec<(u64, Vma)> = state
+                .vmas
+                .iter()
+                .filter(|(_, vma)| !vma.flags.contains(VmaFlags::DONTFORK))
+                .map(|(start, vma)| (start, vma.clone()))
+                .collect();
+            for (start, mut vma) in inherited {
+                vma.file = vma.file.map(|file| file.for_observer(&observer));
+                // Locks are not inherited.
+                vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
+                if !vma.flags.contains(VmaFlags::WIPEONFORK) {
+                    self.share_pages(state, changes, &mut copy.runs, start, &vma);
+                }
+                copy.vmas.insert(start, vma, &mut changes.doomed);
+            }
+        });
+        child
+    }
+
+    /// Makes the pages of a mapping those of the copy, too.
+    fn share_pages(&self, state: &mut State, changes: &mut Changes, copy: &mut Runs, start: u64, vma: &Vma) {
+        let access = run_access(vma.prot, vma.shared(), Kind::Cow);
+        state.runs.modify(start..vma.end, |start, run| {
+            if run.kind == Kind::Own {
+                run.kind = Kind::Cow;
+                run.access = access;
+                if run.installed.write {
+                    run.installed = access;
+                    changes.protect(start..run.end, access);
+                }
+            }
+            if let Some(frames) = run.frames(start) {
+                self.frames.inc(frames);
+            }
+            copy.insert(start, Run { installed: NO_ACCESS, ..run.clone() });
+        });
+    }
+}
