@@ -1,1 +1,8 @@
-//! Placeholder until its first commit.
+//! File systems and file-like objects, each a feature of its own that knows nothing of the others.
+//!
+//! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
+
+pub mod tmpfs;
+
+#[cfg(test)]
+mod testing;

@@ -10,6 +10,7 @@
 //!
 //! Locks: ranks `OFFSET` to `INODE`, see `lock::rank`.
 
+pub mod anon;
 mod attr;
 mod caller;
 mod creds;
