@@ -10,10 +10,11 @@ use crate::{build, expectations};
 /// The time for one whole pass over the suite.
 const SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-#[derive(Default)]
 pub struct Options {
     pub native_only: bool,
     pub verbose: bool,
+    /// How long one case may take, in seconds.
+    pub limit: u64,
     /// Only cases whose name holds one of these; all when empty.
     pub filters: Vec<String>,
 }
@@ -22,11 +23,15 @@ impl Options {
     /// Reads the command line; `VIZOR_NATIVE_ONLY` counts as `--native-only`.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let native_only = std::env::var_os("VIZOR_NATIVE_ONLY").is_some_and(|v| !v.is_empty() && v != "0");
-        let mut options = Options { native_only, ..Options::default() };
+        let mut options = Options { native_only, verbose: false, limit: 10, filters: Vec::new() };
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--native-only" => options.native_only = true,
                 "--verbose" | "-v" => options.verbose = true,
+                "--limit" => {
+                    let value = args.next().unwrap_or_default();
+                    options.limit = value.parse().map_err(|_| "--limit needs a number of seconds")?;
+                }
                 "--filter" => options.filters.push(args.next().ok_or("--filter needs a value")?),
                 // What cargo's own test harness would take.
                 "--nocapture" | "--quiet" | "-q" => {}
@@ -84,8 +89,13 @@ fn first_difference<'a>(native: &'a [String], vizor: &'a [String]) -> (&'a str, 
 /// Runs the suite and prints its report; true if all agreed.
 pub fn run(options: &Options) -> io::Result<bool> {
     let program = build::conformance_program()?;
-    let launcher =
-        |name, prefix: Vec<PathBuf>| Launcher { name, prefix, program: program.clone(), verbose: options.verbose };
+    let launcher = |name, prefix: Vec<PathBuf>| Launcher {
+        name,
+        prefix,
+        program: program.clone(),
+        limit: options.limit,
+        verbose: options.verbose,
+    };
     let native = launcher("native", Vec::new());
     let all = native.list()?;
     let names: Vec<String> = all.iter().filter(|n| options.wants(n)).cloned().collect();

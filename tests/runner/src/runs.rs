@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a case may take by the program's own clock.
-const CASE_LIMIT: Duration = Duration::from_secs(10);
-/// How long without a line before the whole batch is taken for hung.
-const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a batch may stay silent beyond the limit on one case, before it is taken for hung.
+const GRACE: Duration = Duration::from_secs(5);
 /// How many batches in a row may end without a single case started.
 const FALSE_STARTS: usize = 2;
 
@@ -39,6 +37,8 @@ pub struct Launcher {
     pub name: &'static str,
     pub prefix: Vec<PathBuf>,
     pub program: PathBuf,
+    /// How long one case may take, in seconds.
+    pub limit: u64,
     pub verbose: bool,
 }
 
@@ -172,7 +172,7 @@ impl Launcher {
     fn batch(&self, names: &[String], deadline: Instant, outcomes: &mut Outcomes) -> (String, Report) {
         let mut report = Report::default();
         let mut command = self.command();
-        command.args(["--announce", "--limit", &CASE_LIMIT.as_secs().to_string()]);
+        command.args(["--announce", "--limit", &self.limit.to_string()]);
         for name in names {
             command.args(["--run", name]);
         }
@@ -183,7 +183,8 @@ impl Launcher {
         let mut group = Group(child);
         let lines = read_lines(&mut group.0);
         let hung = loop {
-            let wait = SILENCE_LIMIT.min(deadline.saturating_duration_since(Instant::now()));
+            let silence = Duration::from_secs(self.limit) + GRACE;
+            let wait = silence.min(deadline.saturating_duration_since(Instant::now()));
             match lines.recv_timeout(wait) {
                 Ok(line) => report.line(line, outcomes),
                 Err(RecvTimeoutError::Timeout) => break true,
@@ -223,4 +224,60 @@ fn read_lines(child: &mut Child) -> Receiver<String> {
         });
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Runs `names` with a shell script in the program's place. It is called once per batch, with its words after `--run`.
+    fn run_script(name: &str, body: &str, names: &[&str]) -> Vec<Verdict> {
+        let program = std::env::temp_dir().join(format!("runs-{name}-{}", std::process::id()));
+        let read_args = "shift 3; set -- $(echo \"$*\" | sed 's/--run//g')";
+        fs::write(&program, format!("#!/bin/sh\n{read_args}\n{body}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let launcher =
+            Launcher { name: "script", prefix: Vec::new(), program: program.clone(), limit: 0, verbose: false };
+        let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+        let outcomes = launcher.run(&names, Instant::now() + Duration::from_secs(60));
+        fs::remove_file(&program).unwrap();
+        names.iter().map(|n| outcomes[n].verdict.clone()).collect()
+    }
+
+    fn failed_with(verdict: &Verdict, word: &str) -> bool {
+        matches!(verdict, Verdict::Fail(why) if why.contains(word))
+    }
+
+    #[test]
+    fn a_crash_costs_one_case() {
+        let body = "for c; do echo START $c; [ $c = t/b ] && { echo boom >&2; exit 9; }; echo PASS $c; done";
+        let got = run_script("crash", body, &["t/a", "t/b", "t/c"]);
+        assert_eq!((&got[0], &got[2]), (&Verdict::Pass, &Verdict::Pass));
+        assert!(failed_with(&got[1], "ended early"), "{got:?}");
+    }
+
+    #[test]
+    fn a_hang_costs_one_case() {
+        let body = "for c; do echo START $c; [ $c = t/b ] && sleep 100; echo PASS $c; done";
+        let got = run_script("hang", body, &["t/a", "t/b", "t/c"]);
+        assert_eq!((&got[0], &got[2]), (&Verdict::Pass, &Verdict::Pass));
+        assert!(failed_with(&got[1], "hung"), "{got:?}");
+    }
+
+    #[test]
+    fn a_sandbox_that_does_not_start_is_not_tried_for_ever() {
+        let got = run_script("dead", "exit 1", &["s/a", "t/a", "t/b"]);
+        assert!(got.iter().all(|v| failed_with(v, "did not start")), "{got:?}");
+    }
+
+    #[test]
+    fn a_liar_is_not_believed() {
+        // A verdict on a case that was not started, as a guest might print it, counts for nothing.
+        let got = run_script("liar", "echo PASS t/b; echo START t/a; echo FAIL t/a: no", &["t/a", "t/b"]);
+        assert!(failed_with(&got[0], "no"), "{got:?}");
+        assert!(failed_with(&got[1], "not run"), "{got:?}");
+    }
 }

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => Options { verbose: true, ..options },
         Err(e) => {
-            eprintln!("{e}\nusage: conformance [--native-only] [--filter SUBSTRING]...");
+            eprintln!("{e}\nusage: conformance [--native-only] [--limit SECONDS] [--filter SUBSTRING]...");
             return ExitCode::from(2);
         }
     };
