@@ -79,6 +79,8 @@ pub const CALL_MAY_FAIL: u32 = 1;
 pub const RESP_DONE: usize = 0;
 /// The zygote's process id.
 pub const RESP_PID: usize = 8;
+/// Not zero as long as the process that made the zygote has its memory in common with it.
+pub const RESP_COPY: usize = 16;
 /// Results, in the order of the calls.
 pub const RESP_RESULTS: usize = 64;
 

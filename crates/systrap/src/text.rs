@@ -129,7 +129,17 @@ vizor_stub_zygote:
     syscall
     cmp eax, [rip + vizor_stub_text + {COMMAND} + {CMD_PARENT}]
     jne 9b
-    mov eax, {SYS_munmap}
+# The process that made this one still uses the memory; the host kernel clears the word when it is done with it.
+22: mov edx, [rip + vizor_stub_text + {RESPONSE} + {RESP_COPY}]
+    test edx, edx
+    jz 23f
+    mov eax, {SYS_futex}
+    lea rdi, [rip + vizor_stub_text + {RESPONSE} + {RESP_COPY}]
+    mov esi, {FUTEX_WAIT}
+    xor r10d, r10d
+    syscall
+    jmp 22b
+23: mov eax, {SYS_munmap}
     xor edi, edi
     lea rsi, [rip + vizor_stub_text]
     syscall
@@ -276,6 +286,7 @@ vizor_stub_end:
     REGION_LEN = const REGION_LEN,
     HOST_END = const HOST_END,
     RESP_PID = const RESP_PID,
+    RESP_COPY = const RESP_COPY,
     RESP_DONE = const RESP_DONE,
     RESP_RESULTS = const RESP_RESULTS,
     CMD_SEQ = const CMD_SEQ,

@@ -174,6 +174,7 @@ impl Core {
     fn watch(self: &Arc<Core>) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
         while !self.stop.load(Ordering::SeqCst) {
+            self.fill_pool();
             events.clear();
             let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None);
             for event in &events {
@@ -184,7 +185,6 @@ impl Core {
                     id => self.died(id),
                 }
             }
-            self.fill_pool();
         }
         // The stubs die with this thread.
         let watched: Vec<Watched> = self.watched.lock().drain().map(|(_, watched)| watched).collect();

@@ -158,6 +158,7 @@ pub fn spawn(file: BorrowedFd<'_>, shared: &Shared) -> Result<(Region, i32), Sta
         entry: base + Entry::Zygote.offset() as u64,
     };
     shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
+    shared.u32(FILE_RESPONSE + RESP_COPY).store(1, Ordering::SeqCst);
     // SAFETY: `clone` without `CLONE_VM` and with the present stack is `fork`; the child runs `start`, which keeps to
     // what is sound in a copy of a process with threads.
     let pid = unsafe { call(libc::SYS_clone, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0]) };
@@ -216,6 +217,8 @@ fn prepare(plan: &Plan) -> Result<(), u64> {
     let no_core = [0u64; 2];
     checked(8, libc::SYS_prlimit64, [0, u64::from(libc::RLIMIT_CORE), (&raw const no_core).addr() as u64, 0, 0, 0])?;
     checked(9, libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0, 0])?;
+    let word = plan.base + (RESPONSE + RESP_COPY) as u64;
+    checked(10, libc::SYS_set_tid_address, [word, 0, 0, 0, 0, 0])?;
     Ok(())
 }
 
