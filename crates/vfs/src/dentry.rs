@@ -4,7 +4,7 @@
 //! walks to one name thus find the same dentry for as long as anybody holds it, which mounts, renames and working
 //! directories rely on. There are no negative dentries: file systems answer a miss quickly.
 
-use crate::Inode;
+use crate::{FileType, Inode, notify};
 use lock::{Mutex, RwLock, rank};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,18 +16,53 @@ pub(crate) struct Place {
     pub name: Box<[u8]>,
 }
 
+/// The cached names in a directory.
+pub(crate) struct Children {
+    map: HashMap<Box<[u8]>, Weak<Dentry>>,
+    /// Names of dropped dentries are swept out when the map grows to this.
+    sweep_at: usize,
+}
+
+impl Children {
+    const SWEEP_MIN: usize = 64;
+
+    fn new() -> Children {
+        Children { map: HashMap::new(), sweep_at: Children::SWEEP_MIN }
+    }
+
+    pub(crate) fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        self.map.get(name)?.upgrade()
+    }
+
+    pub(crate) fn insert(&mut self, name: &[u8], dentry: &Arc<Dentry>) {
+        if self.map.len() >= self.sweep_at {
+            self.map.retain(|_, child| child.strong_count() != 0);
+            self.sweep_at = (self.map.len() * 2).max(Children::SWEEP_MIN);
+        }
+        self.map.insert(name.into(), Arc::downgrade(dentry));
+    }
+
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        self.map.remove(name);
+    }
+}
+
 /// A name of an inode.
 pub struct Dentry {
     id: u64,
     inode: Arc<dyn Inode>,
+    /// The inode's type, which never changes; kept here so that walks need not ask for attributes.
+    kind: FileType,
     place: RwLock<Place>,
     /// Children in the cache. This lock also orders all changes to the directory (Linux's `i_rwsem`).
-    pub(crate) children: Mutex<HashMap<Box<[u8]>, Weak<Dentry>>>,
+    pub(crate) children: Mutex<Children>,
     /// How many mounts sit on it, in any namespace.
     pub(crate) mounts: AtomicU32,
     deleted: AtomicBool,
+    /// Made by `O_TMPFILE` without `O_EXCL`: link(2) may name it although it has no name.
+    pub(crate) linkable: AtomicBool,
     /// Used since the cache last looked.
-    pub(crate) recent: AtomicBool,
+    recent: AtomicBool,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -36,11 +71,13 @@ impl Dentry {
     fn make(inode: Arc<dyn Inode>, parent: Option<Arc<Dentry>>, name: &[u8]) -> Arc<Dentry> {
         Arc::new(Dentry {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            kind: inode.attr().map_or(FileType::Anonymous, |attr| attr.kind),
             inode,
             place: RwLock::new(rank::LEAF, Place { parent, name: name.into() }),
-            children: Mutex::new(rank::DENTRY, HashMap::new()),
+            children: Mutex::new(rank::DENTRY, Children::new()),
             mounts: AtomicU32::new(0),
             deleted: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             recent: AtomicBool::new(false),
         })
     }
@@ -74,6 +111,36 @@ impl Dentry {
         &self.inode
     }
 
+    /// The inode's type.
+    #[must_use]
+    pub fn kind(&self) -> FileType {
+        self.kind
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    /// Whether `self` is `other` or lies below it.
+    #[must_use]
+    pub fn is_within(self: &Arc<Dentry>, other: &Arc<Dentry>) -> bool {
+        let mut at = self.clone();
+        loop {
+            if Arc::ptr_eq(&at, other) {
+                return true;
+            }
+            let Some(parent) = at.parent() else { return false };
+            at = parent;
+        }
+    }
+
+    /// The name, by reference; under a lock of the last rank.
+    pub(crate) fn with_name<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        f(&self.place.read().name)
+    }
+
     /// The directory that holds the name; `None` for a root.
     #[must_use]
     pub fn parent(&self) -> Option<Arc<Dentry>> {
@@ -99,6 +166,13 @@ impl Dentry {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// Marks it used, so that the cache keeps it a while longer.
+    pub(crate) fn touch(&self) {
+        if !self.recent.load(Ordering::Relaxed) {
+            self.recent.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
     }
@@ -112,6 +186,9 @@ impl Dentry {
 
 impl Drop for Dentry {
     fn drop(&mut self) {
+        if *self.deleted.get_mut() && notify::active() {
+            notify::name_gone(&self.inode, self.kind);
+        }
         // A long chain of ancestors that nobody else holds must not recurse once per level.
         let mut next = self.place.get_mut().parent.take();
         while let Some(parent) = next {
@@ -125,33 +202,47 @@ impl Drop for Dentry {
 
 /// Keeps recently used dentries alive: a second-chance queue of bounded length.
 pub struct DentryCache {
-    queue: Mutex<VecDeque<Arc<Dentry>>>,
+    held: Mutex<Held>,
     limit: usize,
+}
+
+struct Held {
+    queue: VecDeque<u64>,
+    /// By id. An id of the queue that is not here was forgotten.
+    dentries: HashMap<u64, Arc<Dentry>>,
 }
 
 impl DentryCache {
     /// A cache of at most `limit` dentries.
     #[must_use]
     pub fn new(limit: usize) -> DentryCache {
-        DentryCache { queue: Mutex::new(rank::LEAF, VecDeque::new()), limit }
+        let held = Held { queue: VecDeque::new(), dentries: HashMap::new() };
+        DentryCache { held: Mutex::new(rank::LEAF, held), limit }
     }
 
     /// Adds a new dentry. Returns those that fell out, to be dropped without locks.
     #[must_use]
     pub(crate) fn insert(&self, dentry: Arc<Dentry>) -> Vec<Arc<Dentry>> {
         let mut out = Vec::new();
-        let mut queue = self.queue.lock();
-        queue.push_back(dentry);
-        let mut tries = queue.len();
-        while queue.len() > self.limit && tries > 0 {
+        let mut held = self.held.lock();
+        held.queue.push_back(dentry.id());
+        held.dentries.insert(dentry.id(), dentry);
+        let mut tries = held.queue.len();
+        while held.queue.len() > self.limit && tries > 0 {
             tries -= 1;
-            let Some(old) = queue.pop_front() else { break };
-            if !old.is_deleted() && old.recent.swap(false, Ordering::Relaxed) {
-                queue.push_back(old);
+            let Some(id) = held.queue.pop_front() else { break };
+            if held.dentries.get(&id).is_some_and(|d| d.recent.swap(false, Ordering::Relaxed)) {
+                held.queue.push_back(id);
             } else {
-                out.push(old);
+                out.extend(held.dentries.remove(&id));
             }
         }
         out
+    }
+
+    /// Lets go of a dentry whose name is gone. To be dropped without locks.
+    #[must_use]
+    pub(crate) fn forget(&self, dentry: &Dentry) -> Option<Arc<Dentry>> {
+        self.held.lock().dentries.remove(&dentry.id())
     }
 }

@@ -5,7 +5,7 @@
 //! one.
 
 use crate::wait::{Events, WaitQueue};
-use crate::{Attr, Caller, FileType, IoError, PathRef};
+use crate::{Attr, Caller, FileType, IoError, PathRef, locks, notify};
 use abi::Errno;
 use abi::raw::general as c;
 use bitflags::bitflags;
@@ -63,13 +63,13 @@ impl OpenFlags {
     /// Access mode allows reading.
     #[must_use]
     pub fn readable(self) -> bool {
-        !self.contains(OpenFlags::PATH) && self.bits() & c::O_ACCMODE != c::O_WRONLY
+        !self.contains(OpenFlags::PATH) && matches!(self.bits() & c::O_ACCMODE, c::O_RDONLY | c::O_RDWR)
     }
 
     /// Access mode allows writing.
     #[must_use]
     pub fn writable(self) -> bool {
-        !self.contains(OpenFlags::PATH) && self.bits() & c::O_ACCMODE != c::O_RDONLY
+        !self.contains(OpenFlags::PATH) && matches!(self.bits() & c::O_ACCMODE, c::O_WRONLY | c::O_RDWR)
     }
 }
 
@@ -364,6 +364,11 @@ impl OpenFile {
         }
     }
 
+    /// Adds flags that matter to `F_GETFL` only.
+    pub(crate) fn add_flags(&self, flags: OpenFlags) {
+        self.flags.fetch_or(flags.bits(), Ordering::Relaxed);
+    }
+
     /// The offset, locked. Held over a read or write that uses and moves it, as Linux holds `f_pos_lock`.
     pub fn offset(&self) -> lock::MutexGuard<'_, u64> {
         self.offset.lock()
@@ -402,6 +407,10 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         *self.async_state.get_mut() = None;
+        locks::release_description(self.path.inode(), self.id);
+        if notify::active() && !self.is_path() {
+            notify::closed(self);
+        }
         self.ops.release(self.flags());
     }
 }

@@ -10,23 +10,46 @@
 //!
 //! Locks: ranks `OFFSET` to `INODE`, see `lock::rank`.
 
+pub mod access;
 pub mod anon;
 mod attr;
 mod caller;
 mod creds;
 mod dentry;
+mod dir;
 mod error;
 mod file;
 mod inode;
+mod inotify;
+mod io;
+pub mod locks;
 mod mount;
+pub mod mountinfo;
+mod namespace;
+pub mod notify;
+pub mod ops;
+mod path;
+mod special;
+#[cfg(test)]
+mod testfs;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod wait;
+mod walk;
 
 pub use attr::{Attr, FileType, SetAttr, SetTime, StatFs, makedev};
 pub use caller::Caller;
 pub use creds::{Capabilities, Capability, Credentials};
 pub use dentry::{Dentry, DentryCache};
+pub use dir::NAME_MAX;
 pub use error::IoError;
-pub use file::{DirEmit, FileOps, IoCx, OpenFile, OpenFlags, OwnerKind, SignalOwner, WriteAt, Written};
-pub use inode::{CreateKind, FileSystem, Inode, InodeCommon, Link, RenameFlags, XattrFlags};
-pub use mount::{Mount, MountFlags, MountNamespace, PathRef};
+pub use file::{AsyncState, DirEmit, FileOps, IoCx, OpenFile, OpenFlags, OwnerKind, SignalOwner, WriteAt, Written};
+pub use inode::{ALWAYS_READY, CreateKind, FileSystem, Inode, InodeCommon, Link, RenameFlags, XattrFlags};
+pub use inotify::{Inotify, InotifyFile};
+pub use io::Whence;
+pub use mount::{Mount, MountFlags, PathRef};
+pub use namespace::MountNamespace;
+pub use path::{PathText, path_of, path_text};
+pub use special::SpecialFiles;
+pub use walk::{At, Last, PATH_MAX, WalkCx, WalkFlags};
