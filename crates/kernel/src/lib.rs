@@ -1,1 +1,36 @@
-//! Placeholder until its first commit.
+//! Tasks and what they share: processes, signals, descriptors, sessions, futexes, timers, terminals.
+//!
+//! One Sentry thread runs each guest task ([`run`]). [`Task`] is what others see of it, [`CurrentTask`] what only that
+//! thread holds. Strong references point down (task to process, memory, tables); upward links are ids in the process
+//! [`tree`]. Lock order: `lock::rank`; the ranks up to `FD_TABLE` are this crate's, and no guest memory is touched under
+//! them.
+
+pub mod clone;
+mod error;
+pub mod exec;
+pub mod exit;
+pub mod fd_table;
+pub mod fs_context;
+pub mod futex;
+mod group;
+mod kernel;
+pub mod limits;
+mod park;
+mod run;
+pub mod signal;
+mod task;
+pub mod timer;
+mod trace;
+pub mod tree;
+pub mod tty;
+pub mod wait_child;
+pub mod work;
+
+pub use error::{Restart, SysErr, SysResult, WaitEnd};
+pub use fd_table::{Fd, FdTable};
+pub use fs_context::FsContext;
+pub use group::{CpuTime, ExitStatus, ThreadGroup};
+pub use kernel::{Dispatch, Kernel, Observer, Parts, Uts};
+pub use park::Parker;
+pub use task::{CurrentTask, RestartBlock, RunState, Task};
+pub use trace::Trace;

@@ -1,0 +1,227 @@
+//! The end of threads and processes, and what others learn of it (exit(2), exit_group(2)).
+
+use crate::group::{ExitStatus, ThreadGroup};
+use crate::kernel::Kernel;
+use crate::signal::GroupStop;
+use crate::task::CurrentTask;
+use crate::tree::{INIT, Process, Tree};
+use abi::signal::{SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SigInfo, Signal, code, sa};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::wait::Events;
+
+/// A signal to be sent once the tree is unlocked.
+type Note = (Arc<ThreadGroup>, SigInfo);
+
+impl CurrentTask {
+    /// exit(2): ends this thread at the next look at its requests.
+    pub fn exit_thread(&mut self, code: u8) {
+        self.exiting = Some(code);
+    }
+
+    /// The end of the thread. Nothing of the guest runs after this.
+    pub(crate) fn finish(mut self) {
+        let code = self.exiting.unwrap_or(0);
+        let (status, last) = self.leave_group(code);
+        self.release_futexes();
+        self.task.work.set_interrupter(None);
+        {
+            let mut inner = self.task.inner.lock();
+            let parts = (inner.mm.take(), inner.fds.take(), inner.fs.take());
+            drop(inner);
+            drop(parts);
+        }
+        let kernel = self.kernel.clone();
+        let group = self.group.clone();
+        let tid = self.tid();
+        let CurrentTask { task, context, mm, fds, fs, vfork, .. } = self;
+        drop(context);
+        crate::fd_table::drop_table(fds, &*task);
+        drop(fs);
+        drop(mm);
+        drop(vfork);
+        group.dead_cpu.user.fetch_add(task.cpu.user.load(Ordering::Relaxed), Ordering::Relaxed);
+        group.dead_cpu.system.fetch_add(task.cpu.system.load(Ordering::Relaxed), Ordering::Relaxed);
+        kernel.thread_ended(&group, tid, status, last);
+    }
+
+    /// Takes the thread out of its process's signal state. Returns the process's status and whether it was the last.
+    fn leave_group(&mut self, code: u8) -> (ExitStatus, bool) {
+        let tid = self.tid();
+        let mut signals = self.group.signals.lock();
+        signals.threads.remove(&tid);
+        let last = signals.threads.is_empty();
+        // Without exit_group(2) or a fatal signal, the thread that ends last decides.
+        let status = signals.exiting.unwrap_or(ExitStatus::Exited(code));
+        if last {
+            signals.exiting = Some(status);
+        }
+        if let GroupStop::Stopping { signal, left } = signals.stop {
+            let left = left.saturating_sub(1);
+            signals.stop =
+                if left == 0 { GroupStop::Stopped { signal } } else { GroupStop::Stopping { signal, left } };
+        }
+        // Signals that were meant for anyone need another taker.
+        let rest: Vec<i32> = signals.threads.keys().copied().collect();
+        for other in rest {
+            signals.recalculate(other);
+        }
+        (status, last)
+    }
+}
+
+impl Kernel {
+    fn thread_ended(&self, group: &Arc<ThreadGroup>, tid: i32, status: ExitStatus, last: bool) {
+        if !last {
+            let mut tree = self.tree.lock();
+            tree.tasks.remove(&tid);
+            if let Some(process) = tree.processes.get_mut(&group.tgid) {
+                process.threads.remove(&tid);
+            }
+            drop(tree);
+            group.thread_events.notify(Events::READABLE);
+            return;
+        }
+        if group.tgid == self.first_process() {
+            self.close(status);
+        }
+        self.leave_terminal(group.tgid);
+        let mut notes = Vec::new();
+        let mut wake = Vec::new();
+        {
+            let mut tree = self.tree.lock();
+            tree.tasks.remove(&tid);
+            let (gone, new_parent) = tree.reparent_children(group.tgid);
+            drop(gone);
+            wake.extend(tree.processes.get(&new_parent).map(|p| p.group.clone()));
+            orphan_notes(&tree, group.tgid, &mut notes);
+            if let Some(process) = tree.processes.get_mut(&group.tgid) {
+                process.threads.clear();
+                process.zombie = Some(status);
+            }
+            wake.extend(tree.tell_parent_of_end(group.tgid, status, &mut notes));
+        }
+        group.exit_events.notify(Events::READABLE);
+        group.thread_events.notify(Events::READABLE);
+        self.timers.process_ended(group);
+        for (to, info) in notes {
+            self.signal_process(&to, info);
+        }
+        for parent in wake {
+            parent.child_events.notify(Events::READABLE);
+        }
+    }
+
+    /// The first process of its session's end hangs up the terminal; see the `tty` module.
+    fn leave_terminal(&self, pid: i32) {
+        let leads = self.tree.lock().processes.get(&pid).is_some_and(|p| p.sid == pid);
+        if leads {
+            crate::tty::session_leader_exits(self, pid);
+        }
+    }
+
+    /// The process was stopped: its parent learns of it.
+    pub(crate) fn notify_stopped(&self, pid: i32, signal: Signal) {
+        self.notify_job(pid, code::CLD_STOPPED, signal);
+        if pid == self.first_process() {
+            if let Some(observer) = self.observer() {
+                observer.stopped(signal);
+            }
+        }
+    }
+
+    /// The process was continued: its parent learns of it.
+    pub(crate) fn notify_continued(&self, pid: i32) {
+        self.notify_job(pid, code::CLD_CONTINUED, SIGCONT);
+        if pid == self.first_process() {
+            if let Some(observer) = self.observer() {
+                observer.continued();
+            }
+        }
+    }
+
+    fn notify_job(&self, pid: i32, how: i32, signal: Signal) {
+        let (parent, info) = {
+            let mut tree = self.tree.lock();
+            let Some(process) = tree.processes.get_mut(&pid) else { return };
+            let stopped = how == code::CLD_STOPPED;
+            process.stop_report = stopped.then_some(signal);
+            process.continue_report = !stopped;
+            let (parent, uid) = (process.parent, process.uid);
+            let Some(parent) = tree.processes.get(&parent).map(|p| p.group.clone()) else { return };
+            (parent, SigInfo::child(how, pid, uid, signal, 0, 0))
+        };
+        let action = parent.actions().get(SIGCHLD);
+        if action.flags & sa::NOCLDSTOP == 0 {
+            self.signal_process(&parent, info);
+        }
+        parent.child_events.notify(Events::READABLE);
+    }
+}
+
+/// POSIX: groups that become orphaned by this exit and have stopped members get `SIGHUP` and `SIGCONT`.
+fn orphan_notes(tree: &Tree, pid: i32, notes: &mut Vec<Note>) {
+    let Some(process) = tree.processes.get(&pid) else { return };
+    let mut candidates = vec![process.pgid];
+    for (id, other) in &tree.processes {
+        if other.parent == INIT && *id != pid && other.sid == process.sid {
+            candidates.push(other.pgid);
+        }
+    }
+    candidates.dedup();
+    for pgid in candidates {
+        let stopped = |g: &Arc<ThreadGroup>| matches!(g.signals.lock().stop, GroupStop::Stopped { .. });
+        if tree.is_orphaned(pgid, Some(pid)) {
+            let members: Vec<_> = tree.members(pgid).into_iter().filter(|g| g.tgid != pid).collect();
+            if members.iter().any(stopped) {
+                for group in members {
+                    notes.push((group.clone(), SigInfo::new(SIGHUP, code::SI_KERNEL)));
+                    notes.push((group, SigInfo::new(SIGCONT, code::SI_KERNEL)));
+                }
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Prepares what the parent of a new zombie is told; reaps it at once if nobody will wait for it. Returns the parent.
+    fn tell_parent_of_end(&mut self, pid: i32, status: ExitStatus, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
+        let process = self.processes.get(&pid)?;
+        let (signal, uid) = (process.exit_signal, process.uid);
+        let parent = self.processes.get(&process.parent).map(|p| p.group.clone());
+        let Some(parent) = parent else {
+            self.reap(pid);
+            return None;
+        };
+        let action = parent.actions().get(SIGCHLD);
+        let unwanted = signal == SIGCHLD && (action.handler == SIG_IGN || action.flags & sa::NOCLDWAIT != 0);
+        if signal != 0 {
+            let (how, value) = match status {
+                ExitStatus::Exited(code) => (code::CLD_EXITED, i32::from(code)),
+                ExitStatus::Killed { signal, core: false } => (code::CLD_KILLED, signal),
+                ExitStatus::Killed { signal, core: true } => (code::CLD_DUMPED, signal),
+            };
+            let (utime, stime) = process.group.cpu_ticks();
+            let mut info = SigInfo::child(how, pid, uid, value, utime, stime);
+            info.signo = signal;
+            notes.push((parent.clone(), info));
+        }
+        if unwanted {
+            self.reap(pid);
+        }
+        Some(parent)
+    }
+
+    /// Removes a zombie and adds its times to its parent's.
+    pub fn reap_counted(&mut self, pid: i32) -> Option<Process> {
+        let process = self.reap(pid)?;
+        if let Some(parent) = self.processes.get(&process.parent) {
+            let (to, from) = (&parent.group.child_cpu, &process.group);
+            for source in [&from.dead_cpu, &from.child_cpu] {
+                to.user.fetch_add(source.user.load(Ordering::Relaxed), Ordering::Relaxed);
+                to.system.fetch_add(source.system.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        Some(process)
+    }
+}

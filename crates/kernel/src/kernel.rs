@@ -1,0 +1,165 @@
+//! The kernel of one sandbox: its services, by field. Logic lives with the objects.
+
+use crate::error::SysResult;
+use crate::futex::FutexTable;
+use crate::group::ExitStatus;
+use crate::task::CurrentTask;
+use crate::timer::Timers;
+use crate::trace::Trace;
+use crate::tree::ProcTree;
+use abi::PAGE_SIZE;
+use host::frames::FrameAllocator;
+use lock::{Mutex, rank};
+use platform::Platform;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use vfs::wait::WaitQueue;
+use vfs::{DentryCache, MountNamespace};
+
+/// Serves system calls; the `syscalls` crate's table.
+pub trait Dispatch: Send + Sync {
+    /// Serves the call whose number is in `regs.orig_rax` and whose arguments are in the registers.
+    fn syscall(&self, task: &mut CurrentTask) -> SysResult;
+}
+
+/// Host and domain name (uname(2)).
+#[derive(Clone, Debug)]
+pub struct Uts {
+    /// `nodename`.
+    pub hostname: Vec<u8>,
+    /// `domainname`.
+    pub domainname: Vec<u8>,
+}
+
+/// What a sandbox is made of.
+pub struct Parts {
+    /// Runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// Guest memory.
+    pub frames: Arc<FrameAllocator>,
+    /// The system-call table.
+    pub dispatch: Box<dyn Dispatch>,
+    /// The first mount namespace.
+    pub mounts: Arc<MountNamespace>,
+    /// FIFOs and device nodes.
+    pub special: Arc<dyn vfs::SpecialFiles>,
+    /// Host name.
+    pub uts: Uts,
+    /// Tracing and logging.
+    pub trace: Trace,
+}
+
+/// The kernel of one sandbox.
+pub struct Kernel {
+    /// Runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// Guest memory.
+    pub frames: Arc<FrameAllocator>,
+    pub(crate) dispatch: Box<dyn Dispatch>,
+    /// Tasks, processes, groups, sessions.
+    pub tree: ProcTree,
+    /// The first mount namespace.
+    pub mounts: Arc<MountNamespace>,
+    /// FIFOs and device nodes.
+    pub special: Arc<dyn vfs::SpecialFiles>,
+    /// The dentry cache.
+    pub dentries: DentryCache,
+    /// Host name.
+    pub uts: Mutex<Uts>,
+    /// Futexes.
+    pub futexes: FutexTable,
+    /// Timers.
+    pub timers: Timers,
+    /// Tracing and logging.
+    pub trace: Trace,
+    /// Told whenever a signal was sent, for signalfds.
+    pub signal_hooks: WaitQueue,
+    boot: Instant,
+    /// The process that `vizor do` started: the sandbox ends with it.
+    first_process: AtomicI32,
+    status: OnceLock<ExitStatus>,
+    /// Told when the first process stops or goes on, and when it ends.
+    observer: OnceLock<Box<dyn Observer>>,
+    closing: AtomicBool,
+}
+
+/// Who started the sandbox and wants to know what becomes of its first process.
+pub trait Observer: Send + Sync {
+    /// It was stopped by this signal.
+    fn stopped(&self, signal: abi::signal::Signal);
+    /// It goes on.
+    fn continued(&self);
+    /// It has ended, and the sandbox with it.
+    fn ended(&self, status: ExitStatus);
+}
+
+/// Dentries kept in the cache; each may hold a host descriptor.
+const DENTRIES: usize = 8192;
+
+impl Kernel {
+    /// A kernel without tasks.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Kernel> {
+        Arc::new(Kernel {
+            platform: parts.platform,
+            frames: parts.frames,
+            dispatch: parts.dispatch,
+            tree: ProcTree::default(),
+            mounts: parts.mounts,
+            special: parts.special,
+            dentries: DentryCache::new(DENTRIES),
+            uts: Mutex::new(rank::LEAF, parts.uts),
+            futexes: FutexTable::default(),
+            timers: Timers::default(),
+            trace: parts.trace,
+            signal_hooks: WaitQueue::new(),
+            boot: Instant::now(),
+            first_process: AtomicI32::new(0),
+            status: OnceLock::new(),
+            observer: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    /// Nanoseconds since the sandbox was made.
+    #[must_use]
+    pub fn uptime_ns(&self) -> u64 {
+        u64::try_from(self.boot.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Names the observer, once.
+    pub fn set_observer(&self, observer: Box<dyn Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.get().map(|o| &**o)
+    }
+
+    /// The process that the sandbox ends with.
+    #[must_use]
+    pub fn first_process(&self) -> i32 {
+        self.first_process.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_first_process(&self, pid: i32) {
+        self.first_process.store(pid, Ordering::Relaxed);
+    }
+
+    /// The first process has ended: nothing new may start.
+    pub(crate) fn close(&self, status: ExitStatus) {
+        if self.status.set(status).is_ok() {
+            self.closing.store(true, Ordering::Relaxed);
+            if let Some(observer) = self.observer() {
+                observer.ended(status);
+            }
+        }
+    }
+
+    /// Bytes in a page, for code that reports sizes.
+    #[must_use]
+    pub const fn page_size() -> u64 {
+        PAGE_SIZE
+    }
+}

@@ -1,0 +1,80 @@
+//! The run loop: a task's life between its first instruction and its last.
+//!
+//! Requests are seen to only at the top of the loop, where no call is in progress, so that a task's whole state is data.
+
+use crate::error::SysErr;
+use crate::group::ExitStatus;
+use crate::signal::{Flow, ForceHow};
+use crate::task::CurrentTask;
+use abi::Errno;
+use abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo};
+use platform::{Access, Exit};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// x86 page-fault trap number, and bits of its error code.
+const TRAP_PAGE_FAULT: u64 = 14;
+const FAULT_WRITE: u64 = 2;
+const FAULT_USER: u64 = 4;
+const FAULT_EXECUTE: u64 = 16;
+
+/// Runs a task to its end, on its own thread.
+pub(crate) fn run(mut task: CurrentTask) {
+    loop {
+        while task.work.get() != 0 || task.restart.is_some() || task.exiting.is_some() || task.saved_mask.is_some() {
+            if task.handle_work() == Flow::Exit {
+                task.finish();
+                return;
+            }
+        }
+        let started = Instant::now();
+        let exit = task.context.switch(&mut task.regs);
+        let ran = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        task.task.cpu.user.fetch_add(ran, Ordering::Relaxed);
+        task.handle_exit(exit);
+    }
+}
+
+impl CurrentTask {
+    fn handle_exit(&mut self, exit: Exit) {
+        match exit {
+            Exit::Syscall => self.handle_syscall(),
+            Exit::Fault { addr, access } => self.handle_fault(addr, access),
+            Exit::Exception { signo, code, addr, trapno, error_code } => {
+                self.last_fault = (trapno, error_code, 0);
+                self.kernel.force_signal(&self.task, SigInfo::fault(signo, code, addr), ForceHow::Fault);
+            }
+            Exit::Interrupted => {}
+            Exit::Gone => {
+                self.kernel.trace.log(&format!("task {}: its host process is gone, killing it", self.tid()));
+                self.end_group(ExitStatus::Killed { signal: SIGKILL, core: false });
+            }
+        }
+    }
+
+    fn handle_syscall(&mut self) {
+        let kernel = self.kernel.clone();
+        let result = kernel.dispatch.syscall(self);
+        match result {
+            Ok(value) => self.regs.rax = value,
+            Err(SysErr::Errno(errno)) => self.regs.rax = errno.to_ret(),
+            Err(SysErr::Restart(restart)) => {
+                self.regs.rax = Errno::EINTR.to_ret();
+                self.restart = Some(restart);
+            }
+        }
+    }
+
+    fn handle_fault(&mut self, addr: u64, access: Access) {
+        let Err(fault) = self.mm.handle_fault(addr, access) else { return };
+        let write = if access.write { FAULT_WRITE } else { 0 };
+        let execute = if access.execute { FAULT_EXECUTE } else { 0 };
+        self.last_fault = (TRAP_PAGE_FAULT, FAULT_USER | write | execute, addr);
+        self.kernel.force_signal(&self.task, SigInfo::fault(fault.signo, fault.code, addr), ForceHow::Fault);
+    }
+
+    /// Trap number, error code and address for a signal's frame.
+    pub(crate) fn fault_details(&self, info: &SigInfo) -> (u64, u64, u64) {
+        if matches!(info.signo, SIGSEGV | SIGBUS) || info.code > 0 { self.last_fault } else { (0, 0, 0) }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a task does about its signals and other requests before it goes back to guest code.
+
+use super::{DefaultAction, ForceHow, GroupStop};
+use crate::error::Restart;
+use crate::group::ExitStatus;
+use crate::task::{CurrentTask, RunState};
+use crate::work::bits;
+use abi::Errno;
+use abi::signal::{SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SigAction, SigInfo, SigSet, Signal, code, sa};
+
+/// How the run loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    /// With guest code.
+    Run,
+    /// With the end of this thread.
+    Exit,
+}
+
+/// `restart_syscall`.
+const NR_RESTART_SYSCALL: u64 = 219;
+
+/// Length of the `syscall` instruction.
+const SYSCALL_LEN: u64 = 2;
+
+impl CurrentTask {
+    /// Sees to all requests, signals last, and to the restart of the call that just ended.
+    pub(crate) fn handle_work(&mut self) -> Flow {
+        loop {
+            let work = self.work.get();
+            if work & bits::EXIT != 0 || self.exiting.is_some() {
+                return Flow::Exit;
+            }
+            if work & bits::STOP != 0 {
+                self.stop_here();
+                continue;
+            }
+            if work & bits::SIGNAL == 0 {
+                break;
+            }
+            let Some(info) = self.dequeue_signal() else { continue };
+            if self.act_on(info) {
+                return if self.work.get() & bits::EXIT != 0 { Flow::Exit } else { Flow::Run };
+            }
+        }
+        self.restart_without_handler();
+        if let Some(mask) = self.saved_mask.take() {
+            self.set_signal_mask(mask);
+        }
+        Flow::Run
+    }
+
+    fn dequeue_signal(&mut self) -> Option<SigInfo> {
+        let tid = self.tid();
+        let group = self.group.clone();
+        let mut signals = group.signals.lock();
+        let allowed = SigSet(!signals.threads.get(&tid)?.mask.0);
+        let own = signals.threads.get_mut(&tid).and_then(|t| t.pending.pop(allowed));
+        let info = own.or_else(|| signals.shared.pop(allowed));
+        signals.recalculate(tid);
+        info
+    }
+
+    /// Acts on one signal. Returns whether a handler was set up, which must run before the next signal.
+    fn act_on(&mut self, info: SigInfo) -> bool {
+        let signal = info.signo;
+        let actions = self.group.actions();
+        let action = actions.get(signal);
+        match action.handler {
+            SIG_IGN => false,
+            SIG_DFL => {
+                self.act_by_default(signal);
+                false
+            }
+            _ => {
+                if action.flags & sa::RESETHAND != 0 {
+                    actions.set(signal, SigAction { handler: SIG_DFL, ..action });
+                }
+                self.restart_before_handler(&action);
+                self.enter_handler(&action, &info);
+                true
+            }
+        }
+    }
+
+    fn act_by_default(&mut self, signal: Signal) {
+        let default = if signal == SIGKILL { DefaultAction::Terminate } else { DefaultAction::of(signal) };
+        match default {
+            DefaultAction::Ignore | DefaultAction::Continue => {}
+            DefaultAction::Stop => self.begin_stop(signal),
+            DefaultAction::Terminate => self.end_group(ExitStatus::Killed { signal, core: false }),
+            DefaultAction::Core => self.end_group(ExitStatus::Killed { signal, core: true }),
+        }
+    }
+
+    /// Makes every thread of the process end.
+    pub fn end_group(&mut self, status: ExitStatus) {
+        self.group.signals.lock().begin_exit(status);
+    }
+
+    /// Begins to stop the process, unless it is in an orphaned group and the signal is not `SIGSTOP`.
+    fn begin_stop(&mut self, signal: Signal) {
+        if signal != SIGSTOP {
+            let tree = self.kernel.tree.lock();
+            let pgid = tree.process_of(&self.task).map_or(0, |p| p.pgid);
+            if tree.is_orphaned(pgid, None) {
+                return;
+            }
+        }
+        let mut signals = self.group.signals.lock();
+        // SIGCONT or an end that came since the signal was taken off the queue undoes it.
+        if signals.exiting.is_some() || signals.shared.set().has(SIGCONT) || signals.stop != GroupStop::Running {
+            return;
+        }
+        signals.stop = GroupStop::Stopping { signal, left: signals.threads.len() };
+        for thread in signals.threads.values() {
+            thread.work.request(bits::STOP);
+        }
+    }
+
+    /// Stops until continued or killed.
+    fn stop_here(&mut self) {
+        let last = {
+            let mut signals = self.group.signals.lock();
+            match signals.stop {
+                GroupStop::Running => {
+                    self.work.clear(bits::STOP);
+                    return;
+                }
+                GroupStop::Stopping { signal, left } if left > 1 => {
+                    signals.stop = GroupStop::Stopping { signal, left: left - 1 };
+                    None
+                }
+                GroupStop::Stopping { signal, .. } => {
+                    signals.stop = GroupStop::Stopped { signal };
+                    Some(signal)
+                }
+                GroupStop::Stopped { .. } => None,
+            }
+        };
+        if let Some(signal) = last {
+            self.kernel.notify_stopped(self.group.tgid, signal);
+        }
+        self.set_state(RunState::Stopped);
+        loop {
+            let work = self.work.get();
+            if work & bits::EXIT != 0 || work & bits::STOP == 0 {
+                break;
+            }
+            self.work.parker().park(None);
+        }
+        self.set_state(RunState::Running);
+    }
+
+    /// The interrupted call, when a handler is about to run (`handle_signal` in Linux's `arch/x86/kernel/signal.c`).
+    fn restart_before_handler(&mut self, action: &SigAction) {
+        let Some(restart) = self.restart.take() else { return };
+        let again = match restart {
+            Restart::NoIntr => true,
+            Restart::Sys => action.flags & sa::RESTART != 0,
+            Restart::NoHand | Restart::Block => false,
+        };
+        if again {
+            self.rewind(self.regs.orig_rax);
+        } else {
+            self.regs.rax = Errno::EINTR.to_ret();
+        }
+    }
+
+    /// The interrupted call, when no handler runs: it goes on.
+    fn restart_without_handler(&mut self) {
+        match self.restart.take() {
+            None => {}
+            Some(Restart::Block) => self.rewind(NR_RESTART_SYSCALL),
+            Some(_) => self.rewind(self.regs.orig_rax),
+        }
+    }
+
+    fn rewind(&mut self, number: u64) {
+        self.regs.rax = number;
+        self.regs.rip = self.regs.rip.wrapping_sub(SYSCALL_LEN);
+    }
+
+    fn enter_handler(&mut self, action: &SigAction, info: &SigInfo) {
+        let tid = self.tid();
+        let group = self.group.clone();
+        let mask_now = group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, |t| t.mask);
+        let mask_after = self.saved_mask.take().unwrap_or(mask_now);
+        if self.push_frame(action, info, mask_after).is_err() {
+            // Linux's force_sigsegv: if the frame of SIGSEGV itself does not fit, the process dies of it.
+            let how = if info.signo == SIGSEGV { ForceHow::Die } else { ForceHow::Fault };
+            let fault = SigInfo::new(SIGSEGV, code::SI_KERNEL);
+            self.kernel.clone().force_signal(&self.task, fault, how);
+            return;
+        }
+        let mut mask = mask_now.union(action.mask);
+        if action.flags & sa::NODEFER == 0 {
+            mask = mask.with(info.signo);
+        }
+        self.set_signal_mask(mask);
+    }
+
+    /// Replaces the signal mask.
+    pub fn set_signal_mask(&self, mask: SigSet) {
+        let tid = self.tid();
+        let mut signals = self.group.signals.lock();
+        if let Some(thread) = signals.threads.get_mut(&tid) {
+            thread.mask = mask.without(SigSet::UNBLOCKABLE);
+        }
+        signals.recalculate(tid);
+    }
+
+    /// The signal mask.
+    #[must_use]
+    pub fn signal_mask(&self) -> SigSet {
+        let tid = self.tid();
+        self.group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, |t| t.mask)
+    }
+}

@@ -1,0 +1,190 @@
+//! Sending signals.
+//!
+//! Everything happens under the receiving process's `SIGNALS` lock; what a signal causes elsewhere (the parent learns
+//! that its child goes on) is done after it is released.
+
+use super::{GroupSignals, GroupStop, ThreadSignals};
+use crate::group::{ExitStatus, ThreadGroup};
+use crate::kernel::Kernel;
+use crate::task::Task;
+use crate::work::bits;
+use abi::Errno;
+use abi::raw::general as c;
+use abi::signal::{SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SigAction, SigInfo, SigSet, Signal};
+use std::sync::Arc;
+
+/// Who in a process gets a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Any thread that does not block it.
+    Process,
+    /// This thread.
+    Thread(i32),
+}
+
+/// How [`Kernel::force_signal`] treats a signal that is blocked or ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForceHow {
+    /// A fault: if blocked or ignored, the default action is put back.
+    Fault,
+    /// The process must die of it, whatever it has set.
+    Die,
+}
+
+impl ThreadSignals {
+    /// The signals it would take now.
+    fn takes(&self) -> SigSet {
+        SigSet(!self.mask.0).union(self.waiting_for)
+    }
+}
+
+impl GroupSignals {
+    /// Sets or clears a thread's `SIGNAL` request as its queues and mask have it (Linux's `recalc_sigpending`).
+    pub fn recalculate(&self, tid: i32) {
+        let Some(thread) = self.threads.get(&tid) else { return };
+        let pending = thread.pending.set().union(self.shared.set());
+        if pending.intersect(thread.takes()).is_empty() {
+            thread.work.clear(bits::SIGNAL);
+        } else {
+            thread.work.request(bits::SIGNAL);
+        }
+    }
+
+    /// Makes every thread end, with `status` as the process's.
+    pub fn begin_exit(&mut self, status: ExitStatus) {
+        if self.exiting.is_none() {
+            self.exiting = Some(status);
+        }
+        for thread in self.threads.values() {
+            thread.work.request(bits::EXIT);
+        }
+    }
+
+    /// The effects that stop signals and `SIGCONT` have on sending. Returns whether a stopped process goes on.
+    fn prepare(&mut self, signal: Signal) -> bool {
+        if SigSet::STOPS.has(signal) {
+            self.discard(SigSet::of(SIGCONT));
+            return false;
+        }
+        if signal != SIGCONT && signal != SIGKILL {
+            return false;
+        }
+        if signal == SIGCONT {
+            self.discard(SigSet::STOPS);
+        }
+        let was = std::mem::take(&mut self.stop);
+        if was == GroupStop::Running {
+            return false;
+        }
+        for thread in self.threads.values() {
+            thread.work.clear(bits::STOP);
+            thread.work.wake();
+        }
+        signal == SIGCONT && matches!(was, GroupStop::Stopped { .. })
+    }
+
+    fn discard(&mut self, set: SigSet) {
+        self.shared.discard(set);
+        for thread in self.threads.values_mut() {
+            thread.pending.discard(set);
+        }
+    }
+
+    fn wake_one(&self, target: Target, signal: Signal, leader: i32) {
+        let wants = |t: &ThreadSignals| t.takes().has(signal);
+        match target {
+            Target::Thread(tid) => {
+                if let Some(thread) = self.threads.get(&tid).filter(|t| wants(t)) {
+                    thread.work.request(bits::SIGNAL);
+                }
+            }
+            Target::Process => {
+                let main = self.threads.get(&leader).filter(|t| wants(t));
+                let idle = || self.threads.values().find(|t| wants(t) && t.work.get() & bits::SIGNAL == 0);
+                if let Some(thread) = main.or_else(idle).or_else(|| self.threads.values().find(|t| wants(t))) {
+                    thread.work.request(bits::SIGNAL);
+                }
+            }
+        }
+    }
+}
+
+impl ThreadGroup {
+    /// Sends a signal. Returns whether a stopped process was continued, which its parent is to learn.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the queue is full and the sender must know, `ESRCH` if the thread is gone.
+    fn send(&self, target: Target, info: SigInfo) -> Result<bool, Errno> {
+        let signal = info.signo;
+        let limit = self.limit(c::RLIMIT_SIGPENDING);
+        let mut signals = self.signals.lock();
+        if signals.exiting.is_some() {
+            return Ok(false);
+        }
+        let continued = signals.prepare(signal);
+        if signal == SIGKILL {
+            signals.begin_exit(ExitStatus::Killed { signal: SIGKILL, core: false });
+            return Ok(false);
+        }
+        let judge = match target {
+            Target::Thread(tid) => Some(signals.threads.get(&tid).ok_or(Errno::ESRCH)?),
+            Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
+        };
+        let blocked = judge.is_some_and(|t| t.mask.has(signal) || t.waiting_for.has(signal));
+        if !blocked && self.actions().ignores(signal) {
+            return Ok(continued);
+        }
+        let queue = match target {
+            Target::Thread(tid) => signals.threads.get_mut(&tid).map(|t| &mut t.pending),
+            Target::Process => Some(&mut signals.shared),
+        };
+        if !queue.is_some_and(|q| q.push(info, limit)) {
+            return Err(Errno::EAGAIN);
+        }
+        signals.wake_one(target, signal, self.tgid);
+        Ok(continued)
+    }
+}
+
+impl Kernel {
+    /// Sends a signal to a process or one of its threads.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ESRCH`; see sigqueue(3) and tgkill(2).
+    pub fn send_signal(&self, group: &Arc<ThreadGroup>, target: Target, info: SigInfo) -> Result<(), Errno> {
+        if group.send(target, info)? {
+            self.notify_continued(group.tgid);
+        }
+        self.signal_hooks.notify(vfs::wait::Events::READABLE);
+        Ok(())
+    }
+
+    /// Sends a signal to a process, whose queue may be full.
+    pub fn signal_process(&self, group: &Arc<ThreadGroup>, info: SigInfo) {
+        let _ = self.send_signal(group, Target::Process, info);
+    }
+
+    /// Sends a signal to every process of a group.
+    pub fn signal_process_group(&self, pgid: i32, info: SigInfo) {
+        let members = self.tree.lock().members(pgid);
+        for group in members {
+            self.signal_process(&group, info);
+        }
+    }
+
+    /// Sends a signal that the task itself caused and can't escape (`force_sig_info`).
+    pub fn force_signal(&self, task: &Task, info: SigInfo, how: ForceHow) {
+        let signal = info.signo;
+        let mut signals = task.group.signals.lock();
+        let actions = task.group.actions();
+        let Some(thread) = signals.threads.get_mut(&task.tid()) else { return };
+        let action = actions.get(signal);
+        let blocked = thread.mask.has(signal);
+        if blocked || action.handler == SIG_IGN || how == ForceHow::Die {
+            actions.set(signal, SigAction { handler: SIG_DFL, ..SigAction::default() });
+            thread.mask = thread.mask.without(SigSet::of(signal));
+        }
+        thread.pending.push(info, u64::MAX);
+        thread.work.request(bits::SIGNAL);
+    }
+}

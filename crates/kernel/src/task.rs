@@ -1,0 +1,429 @@
+//! Tasks: threads of guest programs.
+//!
+//! [`Task`] is what other threads may see and touch; [`CurrentTask`] is what only the task's own Sentry thread holds:
+//! registers, context, and the state of the system call it is in.
+
+use crate::error::{Restart, WaitEnd};
+use crate::fd_table::FdTable;
+use crate::fs_context::FsContext;
+use crate::group::{CpuTime, ThreadGroup};
+use crate::kernel::Kernel;
+use crate::work::{TaskWork, bits};
+use abi::Errno;
+use abi::signal::{AltStack, SigSet};
+use lock::{Mutex, rank};
+use mm::MemoryManager;
+use platform::{Context, Registers};
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Instant;
+use vfs::wait::{Events, WaitQueue};
+use vfs::{Caller, Credentials};
+
+/// What a task is doing, for /proc/PID/stat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum RunState {
+    /// Running guest code or kernel code.
+    Running = 0,
+    /// In an interruptible wait.
+    Sleeping = 1,
+    /// Waiting for a vfork(2) child or its own other threads.
+    Blocked = 2,
+    /// Stopped by job control.
+    Stopped = 3,
+}
+
+/// A thread of a guest program.
+pub struct Task {
+    tid: AtomicI32,
+    /// The process it belongs to.
+    pub group: Arc<ThreadGroup>,
+    /// The sandbox's kernel.
+    pub kernel: Arc<Kernel>,
+    /// Requests of others.
+    pub work: Arc<TaskWork>,
+    /// CPU time.
+    pub cpu: CpuTime,
+    /// When it started, in nanoseconds since the sandbox's boot.
+    pub start_ns: u64,
+    state: AtomicU32,
+    pub(crate) inner: Mutex<Inner>,
+}
+
+/// A task's replaceable parts.
+pub(crate) struct Inner {
+    pub mm: Option<Arc<MemoryManager>>,
+    pub fds: Option<Arc<FdTable>>,
+    pub fs: Option<Arc<FsContext>>,
+    pub creds: Arc<Credentials>,
+    /// The command name, at most 15 bytes.
+    pub name: Vec<u8>,
+    /// What /proc/PID/exe leads to.
+    pub exe: Option<vfs::PathRef>,
+}
+
+impl Task {
+    pub(crate) fn new(tid: i32, group: Arc<ThreadGroup>, kernel: Arc<Kernel>, inner: Inner) -> Arc<Task> {
+        let start_ns = kernel.uptime_ns();
+        Arc::new(Task {
+            tid: AtomicI32::new(tid),
+            group,
+            kernel,
+            work: Arc::default(),
+            cpu: CpuTime::default(),
+            start_ns,
+            state: AtomicU32::new(RunState::Running as u32),
+            inner: Mutex::new(rank::TASK, inner),
+        })
+    }
+
+    /// The thread id; execve(2) by a thread other than the leader changes it.
+    #[must_use]
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Its memory; `None` once it is ending.
+    #[must_use]
+    pub fn mm(&self) -> Option<Arc<MemoryManager>> {
+        self.inner.lock().mm.clone()
+    }
+
+    /// Its descriptors; `None` once it is ending.
+    #[must_use]
+    pub fn fds(&self) -> Option<Arc<FdTable>> {
+        self.inner.lock().fds.clone()
+    }
+
+    /// Its root and working directory; `None` once it is ending.
+    #[must_use]
+    pub fn fs(&self) -> Option<Arc<FsContext>> {
+        self.inner.lock().fs.clone()
+    }
+
+    /// Its credentials.
+    #[must_use]
+    pub fn creds(&self) -> Arc<Credentials> {
+        self.inner.lock().creds.clone()
+    }
+
+    /// The command name.
+    #[must_use]
+    pub fn name(&self) -> Vec<u8> {
+        self.inner.lock().name.clone()
+    }
+
+    /// Sets the command name, cut to 15 bytes.
+    pub fn set_name(&self, name: &[u8]) {
+        let end = name.iter().position(|b| *b == 0).unwrap_or(name.len()).min(15);
+        self.inner.lock().name = name.get(..end).unwrap_or_default().to_vec();
+    }
+
+    /// The program it runs.
+    #[must_use]
+    pub fn exe(&self) -> Option<vfs::PathRef> {
+        self.inner.lock().exe.clone()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => RunState::Running,
+            1 => RunState::Sleeping,
+            2 => RunState::Blocked,
+            _ => RunState::Stopped,
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: RunState) {
+        self.state.store(state as u32, Ordering::Relaxed);
+    }
+}
+
+/// What restart_syscall(2) goes on with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestartBlock {
+    /// nanosleep(2) and clock_nanosleep(2): until when, and where the remainder goes.
+    Sleep {
+        /// The end.
+        until: Instant,
+        /// `rem`, 0 for none.
+        rem: u64,
+    },
+    /// poll(2).
+    Poll {
+        /// `fds`.
+        fds: u64,
+        /// `nfds`.
+        count: u32,
+        /// The end, `None` for no timeout.
+        until: Option<Instant>,
+    },
+    /// futex(2) `FUTEX_WAIT` with a relative timeout.
+    FutexWait {
+        /// The word.
+        addr: u64,
+        /// What it must hold.
+        value: u32,
+        /// `FUTEX_*` flags.
+        op: u32,
+        /// The bit set.
+        bitset: u32,
+        /// The end.
+        until: Instant,
+    },
+}
+
+/// Held by the child of a vfork(2); its drop lets the parent go on.
+pub(crate) struct VforkGuard {
+    pub done: Arc<std::sync::atomic::AtomicBool>,
+    pub parent: Arc<TaskWork>,
+}
+
+impl Drop for VforkGuard {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.parent.wake();
+    }
+}
+
+/// A task as seen by its own thread.
+pub struct CurrentTask {
+    /// The part that others see.
+    pub task: Arc<Task>,
+    /// Guest registers.
+    pub regs: Registers,
+    pub(crate) context: Box<dyn Context>,
+    /// How the system call that just ended is to be restarted.
+    pub(crate) restart: Option<Restart>,
+    /// What restart_syscall(2) does.
+    pub restart_block: Option<RestartBlock>,
+    /// The mask to go back to after the next signal (sigsuspend(2), ppoll(2)).
+    pub saved_mask: Option<SigSet>,
+    /// sigaltstack(2).
+    pub alt_stack: AltStack,
+    /// set_tid_address(2): zeroed and woken at exit.
+    pub clear_child_tid: u64,
+    /// set_robust_list(2): head and length.
+    pub robust_list: (u64, u64),
+    /// Dropped when the task no longer uses its parent's memory (vfork(2)).
+    pub(crate) vfork: Option<VforkGuard>,
+    /// What the last fault was, for signal frames: trap number, error code, address.
+    pub(crate) last_fault: (u64, u64, u64),
+    /// Set when the task is to end: exit(2)'s code.
+    pub(crate) exiting: Option<u8>,
+    pub(crate) mm: Arc<MemoryManager>,
+    pub(crate) fds: Arc<FdTable>,
+    pub(crate) fs: Arc<FsContext>,
+    pub(crate) creds: Arc<Credentials>,
+}
+
+impl std::ops::Deref for CurrentTask {
+    type Target = Task;
+    fn deref(&self) -> &Task {
+        &self.task
+    }
+}
+
+impl CurrentTask {
+    /// Its memory.
+    #[must_use]
+    pub fn mm(&self) -> &Arc<MemoryManager> {
+        &self.mm
+    }
+
+    /// Its descriptors.
+    #[must_use]
+    pub fn fds(&self) -> &Arc<FdTable> {
+        &self.fds
+    }
+
+    /// Its root and working directory.
+    #[must_use]
+    pub fn fs(&self) -> &Arc<FsContext> {
+        &self.fs
+    }
+
+    /// Its credentials.
+    #[must_use]
+    pub fn creds(&self) -> &Arc<Credentials> {
+        &self.creds
+    }
+
+    /// Replaces its credentials.
+    pub fn set_creds(&mut self, creds: Credentials) {
+        self.creds = Arc::new(creds);
+        self.task.inner.lock().creds = self.creds.clone();
+        let (pid, uid) = (self.group.tgid, self.creds.ruid);
+        if let Some(process) = self.kernel.tree.lock().processes.get_mut(&pid) {
+            process.uid = uid;
+        }
+    }
+
+    /// Replaces its descriptor table.
+    pub fn set_fds(&mut self, fds: Arc<FdTable>) {
+        self.fds = fds.clone();
+        let old = self.task.inner.lock().fds.replace(fds);
+        drop(old);
+    }
+
+    /// Replaces its root and working directory.
+    pub fn set_fs(&mut self, fs: Arc<FsContext>) {
+        self.fs = fs.clone();
+        let old = self.task.inner.lock().fs.replace(fs);
+        drop(old);
+    }
+
+    /// Whether a signal, a stop or an end waits: an interruptible wait must not go on.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.work.get() != 0
+    }
+
+    /// Sleeps until `ready` yields something. The caller has registered `self.work.parker()` wherever news may come from,
+    /// before. Ready beats timeout beats interrupt.
+    ///
+    /// # Errors
+    /// Why it ended without.
+    pub fn wait_until<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        let mut slept = false;
+        let result = loop {
+            if let Some(value) = ready() {
+                break Ok(value);
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                break Err(WaitEnd::Timeout);
+            }
+            if self.interrupted() {
+                break Err(WaitEnd::Interrupted);
+            }
+            if !slept {
+                slept = true;
+                self.set_state(RunState::Sleeping);
+            }
+            self.work.parker().park(deadline);
+        };
+        if slept {
+            self.set_state(RunState::Running);
+        }
+        result
+    }
+
+    /// Sleeps until `ready` yields something or the task must end. For what Linux sleeps on killably.
+    pub fn wait_killable<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+        self.set_state(RunState::Blocked);
+        let result = loop {
+            if let Some(value) = ready() {
+                break Some(value);
+            }
+            if self.work.get() & bits::EXIT != 0 {
+                break None;
+            }
+            self.work.parker().park(None);
+        };
+        self.set_state(RunState::Running);
+        result
+    }
+
+    /// The one loop around operations on files: tries `op`, and when that would block and may, waits for `events` on
+    /// `queue` and tries again.
+    ///
+    /// # Errors
+    /// `EAGAIN` if it would block and must not, the operation's own errors, [`Restart::Sys`] when interrupted;
+    /// `EAGAIN` too at the deadline (a socket's timeout).
+    pub fn block_on<T>(
+        &self,
+        queue: Option<&WaitQueue>,
+        events: Events,
+        nonblock: bool,
+        deadline: Option<Instant>,
+        mut op: impl FnMut() -> Result<T, vfs::IoError>,
+    ) -> Result<T, crate::SysErr> {
+        let would_block = crate::SysErr::Errno(Errno::EAGAIN);
+        match op() {
+            Ok(value) => return Ok(value),
+            Err(vfs::IoError::Errno(errno)) => return Err(errno.into()),
+            Err(vfs::IoError::WouldBlock) if nonblock => return Err(would_block),
+            Err(vfs::IoError::WouldBlock) => {}
+        }
+        let Some(queue) = queue else { return Err(would_block) };
+        let _registration = queue.register(events, self.work.parker().clone());
+        let ended = self.wait_until(deadline, || match op() {
+            Err(vfs::IoError::WouldBlock) => None,
+            Ok(value) => Some(Ok(value)),
+            Err(vfs::IoError::Errno(errno)) => Some(Err(errno)),
+        });
+        match ended {
+            Ok(done) => done.map_err(Into::into),
+            Err(WaitEnd::Timeout) => Err(would_block),
+            Err(WaitEnd::Interrupted) => Err(crate::SysErr::Restart(Restart::Sys)),
+        }
+    }
+}
+
+impl Caller for Task {
+    fn creds(&self) -> Arc<Credentials> {
+        Task::creds(self)
+    }
+
+    fn tid(&self) -> i32 {
+        Task::tid(self)
+    }
+
+    fn tgid(&self) -> i32 {
+        self.group.tgid
+    }
+
+    fn copy_in(&self, _addr: u64, _buf: &mut [u8]) -> Result<(), Errno> {
+        Err(Errno::EFAULT)
+    }
+
+    fn copy_out(&self, _addr: u64, _buf: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EFAULT)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Caller for CurrentTask {
+    fn creds(&self) -> Arc<Credentials> {
+        self.creds.clone()
+    }
+
+    fn tid(&self) -> i32 {
+        self.task.tid()
+    }
+
+    fn tgid(&self) -> i32 {
+        self.task.group.tgid
+    }
+
+    fn copy_in(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        self.mm.copy_in(addr, buf)
+    }
+
+    fn copy_out(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
+        self.mm.copy_out(addr, buf)
+    }
+
+    fn file_size_limit(&self) -> u64 {
+        self.group.limit(abi::raw::general::RLIMIT_FSIZE)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
