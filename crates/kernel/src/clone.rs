@@ -63,7 +63,7 @@ impl CurrentTask {
         let has = |bit: u32| args.flags & flag(bit) != 0;
         check_flags(args)?;
         let kernel = self.kernel.clone();
-        let mm = if has(c::CLONE_VM) { self.mm.clone() } else { self.mm.fork(&*kernel.platform)? };
+        let mm = if has(c::CLONE_VM) { self.mm.clone() } else { self.mm.fork(kernel.platform.new_address_space()?) };
         let mut context = mm.address_space().new_context()?;
         context.set_fpstate(&self.context.fpstate())?;
         let fds = if has(c::CLONE_FILES) { self.fds.clone() } else { self.fds.fork() };
@@ -126,11 +126,8 @@ impl CurrentTask {
         if args.flags & flag(c::CLONE_THREAD) != 0 {
             return self.group.clone();
         }
-        let actions = if args.flags & flag(c::CLONE_SIGHAND) != 0 {
-            self.group.actions()
-        } else {
-            self.group.actions().fork()
-        };
+        let actions =
+            if args.flags & flag(c::CLONE_SIGHAND) != 0 { self.group.actions() } else { self.group.actions().fork() };
         if args.flags & CLONE_CLEAR_SIGHAND != 0 {
             actions.reset_caught();
         }

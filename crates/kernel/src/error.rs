@@ -30,6 +30,12 @@ impl From<Errno> for SysErr {
     }
 }
 
+impl From<host::guestmem::Fault> for SysErr {
+    fn from(fault: host::guestmem::Fault) -> SysErr {
+        SysErr::Errno(fault.into())
+    }
+}
+
 /// What a system call returns: the value of `rax`, or why there is none.
 pub type SysResult = Result<u64, SysErr>;
 

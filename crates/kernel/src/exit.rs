@@ -58,8 +58,7 @@ impl CurrentTask {
         }
         if let GroupStop::Stopping { signal, left } = signals.stop {
             let left = left.saturating_sub(1);
-            signals.stop =
-                if left == 0 { GroupStop::Stopped { signal } } else { GroupStop::Stopping { signal, left } };
+            signals.stop = if left == 0 { GroupStop::Stopped { signal } } else { GroupStop::Stopping { signal, left } };
         }
         // Signals that were meant for anyone need another taker.
         let rest: Vec<i32> = signals.threads.keys().copied().collect();

@@ -194,8 +194,13 @@ impl FdTable {
     #[must_use]
     pub fn remove_cloexec(&self) -> Vec<Arc<OpenFile>> {
         let mut slots = self.slots.lock();
-        let marked: Vec<usize> =
-            slots.slots.iter().enumerate().filter(|(_, s)| s.as_ref().is_some_and(|s| s.cloexec)).map(|(i, _)| i).collect();
+        let marked: Vec<usize> = slots
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.as_ref().is_some_and(|s| s.cloexec))
+            .map(|(i, _)| i)
+            .collect();
         marked.into_iter().filter_map(|at| slots.take(at)).map(|slot| slot.file).collect()
     }
 

@@ -34,3 +34,32 @@ pub use kernel::{Dispatch, Kernel, Observer, Parts, Uts};
 pub use park::Parker;
 pub use task::{CurrentTask, RestartBlock, RunState, Task};
 pub use trace::Trace;
+
+use abi::raw::general as c;
+use host::mappable::MapName;
+
+/// A file's name in /proc/PID/maps: its path as it is now.
+pub struct MappedPath {
+    /// The file.
+    pub place: vfs::PathRef,
+    /// What counts as `/`.
+    pub root: vfs::PathRef,
+}
+
+impl MapName for MappedPath {
+    fn name(&self) -> Vec<u8> {
+        vfs::path_of(&self.place, &self.root)
+    }
+}
+
+/// The limits that a memory manager enforces.
+#[must_use]
+pub fn memory_limits(limits: &limits::Limits, creds: &vfs::Credentials) -> mm::Limits {
+    mm::Limits {
+        address_space: limits.soft(c::RLIMIT_AS),
+        data: limits.soft(c::RLIMIT_DATA),
+        stack: limits.soft(c::RLIMIT_STACK),
+        locked: limits.soft(c::RLIMIT_MEMLOCK),
+        may_lock: creds.capable(vfs::Capability::IpcLock),
+    }
+}

@@ -49,6 +49,8 @@ pub struct Task {
     /// When it started, in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     state: AtomicU32,
+    /// `PR_SET_PDEATHSIG`.
+    pub parent_death_signal: AtomicI32,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -75,6 +77,7 @@ impl Task {
             cpu: CpuTime::default(),
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
+            parent_death_signal: AtomicI32::new(0),
             inner: Mutex::new(rank::TASK, inner),
         })
     }
@@ -281,6 +284,21 @@ impl CurrentTask {
         drop(old);
     }
 
+    /// What a path operation needs to know of this task.
+    #[must_use]
+    pub fn walk_cx(&self) -> vfs::WalkCx<'_> {
+        vfs::WalkCx {
+            caller: self,
+            creds: self.creds.clone(),
+            root: self.fs.root(),
+            cwd: self.fs.cwd(),
+            umask: self.fs.umask(),
+            mounts: self.fs.mounts(),
+            cache: &self.kernel.dentries,
+            special: &*self.kernel.special,
+        }
+    }
+
     /// Whether a signal, a stop or an end waits: an interruptible wait must not go on.
     #[must_use]
     pub fn interrupted(&self) -> bool {
@@ -292,11 +310,7 @@ impl CurrentTask {
     ///
     /// # Errors
     /// Why it ended without.
-    pub fn wait_until<T>(
-        &self,
-        deadline: Option<Instant>,
-        mut ready: impl FnMut() -> Option<T>,
-    ) -> Result<T, WaitEnd> {
+    pub fn wait_until<T>(&self, deadline: Option<Instant>, mut ready: impl FnMut() -> Option<T>) -> Result<T, WaitEnd> {
         let mut slept = false;
         let result = loop {
             if let Some(value) = ready() {
@@ -412,11 +426,11 @@ impl Caller for CurrentTask {
     }
 
     fn copy_in(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        self.mm.copy_in(addr, buf)
+        Ok(self.mm.copy_in(addr, buf)?)
     }
 
     fn copy_out(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
-        self.mm.copy_out(addr, buf)
+        Ok(self.mm.copy_out(addr, buf)?)
     }
 
     fn file_size_limit(&self) -> u64 {

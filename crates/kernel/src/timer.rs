@@ -16,4 +16,9 @@ impl Timers {
     pub(crate) fn process_ended(&self, group: &Arc<ThreadGroup>) {
         let _ = group;
     }
+
+    /// Deletes the timers that do not survive execve(2).
+    pub(crate) fn exec(&self, group: &Arc<ThreadGroup>) {
+        let _ = group;
+    }
 }

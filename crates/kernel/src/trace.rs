@@ -16,7 +16,10 @@ pub struct Trace {
 impl Trace {
     /// With a debug log and a trace of system calls (of those named, or all), or neither.
     #[must_use]
-    pub fn new(log: Option<Box<dyn Write + Send>>, strace: Option<(Option<Vec<String>>, Box<dyn Write + Send>)>) -> Trace {
+    pub fn new(
+        log: Option<Box<dyn Write + Send>>,
+        strace: Option<(Option<Vec<String>>, Box<dyn Write + Send>)>,
+    ) -> Trace {
         let out = |out| Mutex::new(rank::LEAF, out);
         Trace { log: log.map(out), strace: strace.map(|(only, to)| (only, out(to))), start: Instant::now() }
     }

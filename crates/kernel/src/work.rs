@@ -25,11 +25,7 @@ pub struct TaskWork {
 
 impl Default for TaskWork {
     fn default() -> TaskWork {
-        TaskWork {
-            bits: AtomicU32::new(0),
-            parker: Arc::default(),
-            interrupter: Mutex::new(rank::LEAF, None),
-        }
+        TaskWork { bits: AtomicU32::new(0), parker: Arc::default(), interrupter: Mutex::new(rank::LEAF, None) }
     }
 }
 

@@ -1,1 +1,18 @@
-//! Placeholder until its first commit.
+//! The system calls of x86-64 Linux: the table, the handlers by family, and the decoder for traces.
+//!
+//! A handler decodes its arguments, calls the kernel, and encodes the result; policy lives with the objects. To add one,
+//! write `fn name(t: &mut CurrentTask, a: Args) -> SysResult` in its family's file and an [`Entry`] in that file's `TABLE`.
+
+mod args;
+mod cred;
+mod exec;
+mod memory;
+mod process;
+mod signal;
+mod strace;
+mod system;
+mod table;
+mod user;
+
+pub use args::{Arg, Args};
+pub use table::{Entry, Handler, Table};

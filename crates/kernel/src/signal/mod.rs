@@ -10,11 +10,11 @@ mod send;
 
 pub(crate) use deliver::Flow;
 pub use pending::PendingQueue;
-pub use send::{Target, ForceHow};
+pub use send::{ForceHow, Target};
 
-use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigSet, Signal};
-use abi::signal as s;
 use crate::work::TaskWork;
+use abi::signal as s;
+use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigSet, Signal};
 use lock::{Mutex, rank};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +42,16 @@ impl DefaultAction {
             s::SIGCHLD | s::SIGURG | s::SIGWINCH => DefaultAction::Ignore,
             s::SIGCONT => DefaultAction::Continue,
             s::SIGSTOP | s::SIGTSTP | s::SIGTTIN | s::SIGTTOU => DefaultAction::Stop,
-            s::SIGQUIT | s::SIGILL | s::SIGTRAP | s::SIGABRT | s::SIGBUS | s::SIGFPE | s::SIGSEGV | s::SIGXCPU
-            | s::SIGXFSZ | s::SIGSYS => DefaultAction::Core,
+            s::SIGQUIT
+            | s::SIGILL
+            | s::SIGTRAP
+            | s::SIGABRT
+            | s::SIGBUS
+            | s::SIGFPE
+            | s::SIGSEGV
+            | s::SIGXCPU
+            | s::SIGXFSZ
+            | s::SIGSYS => DefaultAction::Core,
             _ => DefaultAction::Terminate,
         }
     }

@@ -1,0 +1,150 @@
+//! Becoming another program: what execve(2) does to the calling process once the new one is loaded.
+
+use super::Loaded;
+use crate::error::SysErr;
+use crate::fd_table::drop_table;
+use crate::task::CurrentTask;
+use crate::work::bits;
+use abi::Errno;
+use abi::signal::AltStack;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::wait::Events;
+use vfs::{Capabilities, Credentials, MountFlags, OpenFile};
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
+
+/// The credentials after executing `file` (capabilities(7), "Transformation of capabilities during execve()"; file
+/// capabilities count as absent).
+///
+/// # Errors
+/// Errors of the host.
+pub fn exec_credentials(old: &Credentials, file: &OpenFile) -> Result<Credentials, Errno> {
+    const SECURE_NOROOT: u32 = 1;
+    let mut new = old.clone();
+    let attr = file.attr()?;
+    let allowed = !file.path().mount.flags().contains(MountFlags::NOSUID) && !old.no_new_privs;
+    if allowed && attr.perm & S_ISUID != 0 {
+        new.euid = attr.uid;
+    }
+    if allowed && attr.perm & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
+        new.egid = attr.gid;
+    }
+    (new.suid, new.fsuid, new.sgid, new.fsgid) = (new.euid, new.euid, new.egid, new.egid);
+    let changed = new.euid != old.euid || new.egid != old.egid;
+    if changed {
+        new.ambient = Capabilities::NONE;
+    }
+    let root = old.securebits & SECURE_NOROOT == 0 && (new.euid == 0 || new.ruid == 0);
+    if root {
+        new.permitted = Capabilities((old.inheritable.0 | old.bounding.0) & Capabilities::ALL.0);
+        new.effective = if new.euid == 0 { new.permitted } else { Capabilities::NONE };
+    } else {
+        new.permitted = new.ambient;
+        new.effective = new.ambient;
+    }
+    // SECBIT_KEEP_CAPS does not survive.
+    new.securebits &= !0x10;
+    Ok(new)
+}
+
+impl CurrentTask {
+    /// Becomes the loaded program. After the other threads are gone there is no way back.
+    ///
+    /// # Errors
+    /// Only before that point: no context, or the process is ending.
+    pub fn exec(&mut self, loaded: Loaded) -> Result<(), SysErr> {
+        let context = loaded.mm.address_space().new_context()?;
+        self.become_only_thread()?;
+        self.release_futexes();
+        self.kernel.timers.exec(&self.group);
+        self.work.set_interrupter(Some(context.interrupter()));
+        let old_context = std::mem::replace(&mut self.context, context);
+        let old_mm = std::mem::replace(&mut self.mm, loaded.mm.clone());
+        let old = {
+            let mut inner = self.task.inner.lock();
+            (inner.mm.replace(loaded.mm), inner.exe.replace(loaded.exe))
+        };
+        // A vfork(2) parent goes on once its memory is its own again; the context must be gone by then.
+        drop(old_context);
+        drop(old);
+        drop(old_mm);
+        self.vfork = None;
+        self.regs = loaded.regs;
+        self.task.set_name(&loaded.name);
+        self.set_creds(loaded.creds);
+        self.close_on_exec();
+        self.group.unshare_actions();
+        self.group.actions().reset_caught();
+        self.alt_stack = AltStack::default();
+        (self.clear_child_tid, self.robust_list) = (0, (0, 0));
+        (self.restart, self.restart_block) = (None, None);
+        self.group.did_exec.store(true, Ordering::Relaxed);
+        self.group.dumpable.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn close_on_exec(&mut self) {
+        if Arc::strong_count(&self.fds) > 2 {
+            // Shared with another task (the other reference is this task's own shared part).
+            let own = self.fds.fork();
+            let old = std::mem::replace(&mut self.fds, own.clone());
+            let shared = self.task.inner.lock().fds.replace(own);
+            drop(shared);
+            drop_table(old, &*self.task);
+        }
+        for file in self.fds.remove_cloexec() {
+            file.ops().flush(&*self.task);
+        }
+    }
+
+    /// Ends all other threads and takes the leader's id (`de_thread` in `fs/exec.c`).
+    fn become_only_thread(&mut self) -> Result<(), SysErr> {
+        let own = self.tid();
+        let group = self.group.clone();
+        {
+            let signals = group.signals.lock();
+            if signals.exiting.is_some() || self.work.get() & bits::EXIT != 0 {
+                return Err(SysErr::Restart(crate::Restart::NoIntr));
+            }
+            for (tid, thread) in &signals.threads {
+                if *tid != own {
+                    thread.work.request(bits::EXIT);
+                }
+            }
+        }
+        let registration = group.thread_events.register(Events::READABLE, self.work.parker().clone());
+        let alone = || {
+            let tree = self.kernel.tree.lock();
+            let threads = &tree.processes.get(&group.tgid)?.threads;
+            (threads.len() <= 1).then_some(())
+        };
+        let done = self.wait_killable(alone);
+        drop(registration);
+        if done.is_none() {
+            return Err(SysErr::Restart(crate::Restart::NoIntr));
+        }
+        if own != group.tgid {
+            self.take_leaders_id(own);
+        }
+        Ok(())
+    }
+
+    fn take_leaders_id(&self, old: i32) {
+        let leader = self.group.tgid;
+        let mut tree = self.kernel.tree.lock();
+        tree.tasks.remove(&old);
+        tree.tasks.insert(leader, self.task.clone());
+        if let Some(process) = tree.processes.get_mut(&leader) {
+            process.threads.clear();
+            process.threads.insert(leader);
+        }
+        let mut signals = self.group.signals.lock();
+        if let Some(state) = signals.threads.remove(&old) {
+            signals.threads.insert(leader, state);
+        }
+        self.task.set_tid(leader);
+    }
+}

@@ -1,0 +1,93 @@
+//! execve(2) and execveat(2).
+
+use crate::args::{Arg, Args};
+use crate::table::Entry;
+use crate::user;
+use abi::Errno;
+use kernel::exec::{ARG_LEN_MAX, Program, exec_credentials, load};
+use kernel::{CurrentTask, SysResult};
+use std::sync::Arc;
+use vfs::{At, WalkFlags, ops};
+
+/// Serves these calls.
+pub const TABLE: &[Entry] = &[
+    Entry::new(59, "execve", execve, &[Arg::Path, Arg::Strings, Arg::Ptr]),
+    Entry::new(322, "execveat", execveat, &[Arg::AtFd, Arg::Path, Arg::Strings, Arg::Ptr, Arg::Hex]),
+];
+
+/// Strings in an argument list, whatever their length.
+const COUNT_MAX: usize = 1 << 20;
+/// Bytes of arguments and environment that are read before the program's own limit is applied.
+const BYTES_MAX: usize = 8 << 20;
+
+const AT_FDCWD: i32 = -100;
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_EMPTY_PATH: u32 = 0x1000;
+
+/// Reads a null-terminated array of strings.
+fn strings(t: &CurrentTask, addr: u64, bytes: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut found = Vec::new();
+    if addr == 0 {
+        return Ok(found);
+    }
+    while found.len() < COUNT_MAX {
+        let at: u64 = user::get(t, addr.wrapping_add(8 * found.len() as u64))?;
+        if at == 0 {
+            return Ok(found);
+        }
+        let text = t.mm().copy_in_cstr(at, ARG_LEN_MAX).map_err(|e| match e {
+            Errno::ENAMETOOLONG => Errno::E2BIG,
+            other => other,
+        })?;
+        *bytes = bytes.saturating_add(text.len() + 9);
+        if *bytes > BYTES_MAX {
+            break;
+        }
+        found.push(text);
+    }
+    Err(Errno::E2BIG)
+}
+
+fn execve(t: &mut CurrentTask, a: Args) -> SysResult {
+    exec(t, AT_FDCWD, a.u64(0), a.u64(1), a.u64(2), 0)
+}
+
+fn execveat(t: &mut CurrentTask, a: Args) -> SysResult {
+    exec(t, a.i32(0), a.u64(1), a.u64(2), a.u64(3), a.u32(4))
+}
+
+fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags: u32) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = user::path(t, path)?;
+    let start = if dirfd == AT_FDCWD || path.starts_with(b"/") { None } else { Some(t.fds().get_any(dirfd)?) };
+    let mut walk = WalkFlags::empty();
+    walk.set(WalkFlags::FOLLOW, flags & AT_SYMLINK_NOFOLLOW == 0);
+    walk.set(WalkFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
+    let cx = t.walk_cx();
+    let at = At { start: start.as_ref().map(|f| f.path()), path: &path };
+    let file = Arc::new(ops::open_exec(&cx, at, walk)?);
+    let mut bytes = 0;
+    let mut argv = strings(t, argv, &mut bytes)?;
+    let envp = strings(t, envp, &mut bytes)?;
+    if argv.is_empty() {
+        // Linux passes one empty string rather than none.
+        argv.push(Vec::new());
+    }
+    let shown = match dirfd {
+        AT_FDCWD => path,
+        _ if path.starts_with(b"/") => path,
+        fd if path.is_empty() => format!("/dev/fd/{fd}").into_bytes(),
+        fd => [format!("/dev/fd/{fd}/").as_bytes(), &path].concat(),
+    };
+    let limits = t.group.limits.lock().clone();
+    let program = Program { file, path: shown, argv, envp };
+    let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file);
+    let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);
+    let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open)?;
+    drop(cx);
+    t.exec(loaded)?;
+    // The new program's registers are all set, rax among them.
+    Ok(0)
+}
