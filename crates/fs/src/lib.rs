@@ -1,7 +1,9 @@
 //! File systems and file-like objects, each a feature of its own that knows nothing of the others.
 //!
+//! - [`dev`]: character devices and the nodes of `/dev`.
 //! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
 
+pub mod dev;
 pub mod tmpfs;
 
 #[cfg(test)]
