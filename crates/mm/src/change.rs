@@ -11,8 +11,10 @@ use platform::{AddressSpace, Gone, MapOp};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// Most mappings that the platform's address space is allowed to gather before it is emptied and filled anew.
-const MAX_INSTALLED: usize = 50_000;
+/// The host allows a process 65,530 mappings. From so many on they are counted, and if they really are many, the
+/// platform's address space is emptied; faults bring back what is needed.
+const COUNT_FROM: usize = 60_000;
+const TOO_MANY: usize = 50_000;
 
 /// What a locked section leaves to do: operations for the platform, then frames to free, then (without the lock)
 /// references to drop.
@@ -26,10 +28,6 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    pub fn ops(&self) -> &[MapOp] {
-        &self.ops
-    }
-
     pub fn freed(&mut self) -> Vec<FrameRange> {
         core::mem::take(&mut self.freed)
     }
@@ -145,7 +143,7 @@ pub(crate) fn run_access(prot: Prot, shared: bool, kind: Kind) -> platform::Acce
 }
 
 /// Applies in pieces that a platform takes without much memory.
-pub(crate) fn apply_all(space: &dyn AddressSpace, ops: &[MapOp]) -> Result<(), Gone> {
+fn apply_all(space: &dyn AddressSpace, ops: &[MapOp]) -> Result<(), Gone> {
     ops.chunks(256).try_for_each(|chunk| space.apply(chunk))
 }
 
@@ -164,22 +162,26 @@ impl MemoryManager {
     }
 
     fn settle(&self, state: &mut State, changes: &mut Changes) {
-        if state.runs.installed() > MAX_INSTALLED {
-            if state.runs.len() > MAX_INSTALLED {
-                // The host allows only so many mappings; faults bring back what is needed.
+        // One operation can cut one mapping in three.
+        state.installed_bound = state.installed_bound.saturating_add(2 * changes.ops.len());
+        if state.installed_bound > COUNT_FROM {
+            state.installed_bound = match state.runs.len() {
+                few @ ..=TOO_MANY => few,
+                _ => state.runs.count_installed(),
+            };
+            if state.installed_bound > TOO_MANY {
                 changes.ops.clear();
                 changes.unmap(self.user.clone());
                 state.runs.forget_installed();
-            } else {
-                state.runs.recount_installed();
+                state.installed_bound = 0;
             }
         }
         if !changes.ops.is_empty() {
-            // If the address space is gone its threads are too: nobody is left to see a stale page.
-            let _ = apply_all(&*self.space, &changes.ops);
+            state.gone |= apply_all(&*self.space, &changes.ops).is_err();
             changes.ops.clear();
         }
-        if state.pins > 0 {
+        // A process that is being killed may take a while to die: what it had mapped waits for the end.
+        if state.pins > 0 || state.gone {
             state.limbo.append(&mut changes.freed);
         } else {
             for frames in changes.freed() {

@@ -57,9 +57,12 @@ impl MemoryManager {
             self.ensure(state, changes, addr, want)?;
             if seen {
                 self.check_file_end(state, addr)?;
-                // The guest would not have faulted if it were really there, unless another thread was just faster.
-                let around = state.runs.find(addr).map(|(start, run)| start..run.end);
-                self.install_run(state, changes, around.unwrap_or_default());
+                // Mostly another thread was just faster. The second time, what should be there is not.
+                let page = addr & !(abi::PAGE_SIZE - 1);
+                if core::mem::replace(&mut state.spurious, page) == page {
+                    let run = state.runs.find(addr).map(|(start, run)| start..run.end);
+                    self.install_run(state, changes, run.unwrap_or_default());
+                }
             }
             self.install(state, changes, addr, want);
             Ok(())

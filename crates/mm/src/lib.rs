@@ -45,7 +45,7 @@ use core::ops::Range;
 use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
-use platform::AddressSpace;
+use platform::{AddressSpace, MapOp};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -97,6 +97,12 @@ pub(crate) struct State {
     pub program: ProgramRanges,
     /// `mlockall(MCL_FUTURE)`: flags of mappings to come.
     pub lock_future: VmaFlags,
+    /// The platform's address space has at most so many mappings.
+    pub installed_bound: usize,
+    /// The page of the last fault that there was no reason for.
+    pub spurious: u64,
+    /// The platform's address space does not answer any more.
+    pub gone: bool,
     /// Host I/O in flight on ranges that were handed out: frames freed meanwhile wait in `limbo`.
     pub pins: usize,
     pub limbo: Vec<FrameRange>,
@@ -131,6 +137,9 @@ impl MemoryManager {
             limits,
             program: ProgramRanges::default(),
             lock_future: VmaFlags::empty(),
+            installed_bound: 0,
+            spurious: 0,
+            gone: false,
             pins: 0,
             limbo: Vec::new(),
         };
@@ -228,11 +237,14 @@ impl Drop for MemoryManager {
     /// The platform's address space may outlive this one by the time a task takes to leave it, so it is emptied first.
     fn drop(&mut self) {
         let state = self.state.get_mut();
+        let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
+        if state.installed_bound > 0 {
+            let _ = self.space.apply(&[everything]);
+        }
         let mut changes = change::Changes::default();
         let vmas = state.vmas.remove(0..u64::MAX);
         changes.drop_pages(state, 0..u64::MAX, true);
         changes.forget_windows(state);
-        let _ = change::apply_all(&*self.space, changes.ops());
         for frames in changes.freed() {
             self.frames.dec(frames);
         }

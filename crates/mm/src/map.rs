@@ -105,6 +105,10 @@ impl MemoryManager {
                 return Err(Errno::ENOMEM);
             }
             let fixed = args.flags & (raw::MAP_FIXED | raw::MAP_FIXED_NOREPLACE) != 0;
+            if args.flags & raw::MAP_HUGETLB != 0 {
+                // As on a machine without any huge pages, which no plain file has either.
+                return Err(if args.file.is_some() { Errno::EINVAL } else { Errno::ENOMEM });
+            }
             let addr = self.choose(state, args.addr, len, args.flags, fixed)?;
             let range = addr..addr + len;
             if args.flags & raw::MAP_FIXED_NOREPLACE != 0 && !state.vmas.is_free(range.clone()) {

@@ -208,7 +208,6 @@ impl MemoryManager {
             if was_installed && n < INSTALL_MAX {
                 run.installed = run.access;
                 changes.map(fd, at, &run);
-                state.runs.note_installed();
             }
             state.runs.insert(at, run);
         }

@@ -319,7 +319,6 @@ impl MemoryManager {
         if was_installed {
             copy.installed = access;
             changes.map(self.frames.file().fd(), range.start, &copy);
-            state.runs.note_installed();
         }
         state.runs.insert(range.start, copy);
         Ok(())
@@ -352,15 +351,10 @@ impl MemoryManager {
 
     pub(crate) fn install_run(&self, state: &mut State, changes: &mut Changes, range: Range<u64>) {
         let fd = self.frames.file().fd();
-        let mut installed = 0;
         state.runs.modify(range, |start, run| {
             run.installed = run.access;
             changes.map(fd, start, run);
-            installed += 1;
         });
-        for _ in 0..installed {
-            state.runs.note_installed();
-        }
     }
 
     /// Brings in every page of a range that may be accessed as wanted, without installing it.

@@ -100,7 +100,6 @@ pub struct Resident {
 pub(crate) struct Runs {
     map: BTreeMap<u64, Run>,
     resident: Resident,
-    installed: usize,
     peak: u64,
 }
 
@@ -223,7 +222,6 @@ impl Runs {
 
     /// Notes that the platform's address space was emptied.
     pub fn forget_installed(&mut self) {
-        self.installed = 0;
         let starts: Vec<u64> = self.map.keys().copied().collect();
         for run in self.map.values_mut() {
             run.installed = NO_ACCESS;
@@ -233,18 +231,8 @@ impl Runs {
         }
     }
 
-    /// About how many mappings the platform's address space has now.
-    pub fn installed(&self) -> usize {
-        self.installed
-    }
-
-    /// Counts them anew.
-    pub fn recount_installed(&mut self) {
-        self.installed = self.map.values().filter(|run| run.installed != NO_ACCESS).count();
-    }
-
-    /// Notes that one more was made.
-    pub fn note_installed(&mut self) {
-        self.installed += 1;
+    /// How many mappings the platform's address space has at most.
+    pub fn count_installed(&self) -> usize {
+        self.map.values().filter(|run| run.installed != NO_ACCESS).count()
     }
 }

@@ -41,7 +41,7 @@ impl Drop for Pin<'_> {
         let freed = {
             let mut state = self.0.state.lock();
             state.pins = state.pins.saturating_sub(1);
-            if state.pins == 0 { core::mem::take(&mut state.limbo) } else { Vec::new() }
+            if state.pins == 0 && !state.gone { core::mem::take(&mut state.limbo) } else { Vec::new() }
         };
         for frames in freed {
             self.0.frames.dec(frames);

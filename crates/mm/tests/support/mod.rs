@@ -59,9 +59,21 @@ impl World {
     }
 
     pub fn map_file(&self, file: &Arc<HostFile>, len: u64, flags: u32, prot: u32) -> Result<u64, Errno> {
+        self.map_file_at(file, 0, len, flags, prot, 0)
+    }
+
+    pub fn map_file_at(
+        &self,
+        file: &Arc<HostFile>,
+        addr: u64,
+        len: u64,
+        flags: u32,
+        prot: u32,
+        offset: u64,
+    ) -> Result<u64, Errno> {
         let object: Arc<dyn Mappable> = file.clone();
         let args = FileArgs { object, name: Arc::new("/file"), readable: true, writable: true, executable: true };
-        self.mm.mmap(MmapArgs { addr: 0, len, prot, flags, file: Some(args), offset: 0 })
+        self.mm.mmap(MmapArgs { addr, len, prot, flags, file: Some(args), offset })
     }
 
     fn touch(&self, addr: u64, access: Access, touch: impl Fn() -> Touch) -> Result<u8, FaultError> {
