@@ -354,7 +354,7 @@ static void enter_case(int out, const char *dir)
 	dup2(null, 0);
 	dup2(out, 1);
 	dup2(out, 2);
-	for (int fd = 3; fd < 64; fd++)
+	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
 	sigset_t none;
 	sigemptyset(&none);
