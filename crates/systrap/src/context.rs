@@ -7,6 +7,8 @@ use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
 use crate::frame::{Cause, Frame};
 use crate::layout::*;
+use crate::pace::{Mover, Pace};
+use crate::shared::Shared;
 use crate::stub::{Stub, Thread};
 use crate::zygote::INTERRUPT;
 use abi::Errno;
@@ -21,8 +23,8 @@ use std::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a waiting Sentry thread looks whether it has run out of patience.
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-/// Looks at the turn before sleeping, on either side.
-const SPINS: u32 = 1000;
+/// How long a guest thread may run on the core it was bound to before it is let go.
+const BOUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 /// The guest thread runs.
 const RUNNING: u32 = 1;
@@ -59,6 +61,8 @@ pub struct SystrapContext {
     frame: Frame,
     flag: Arc<Flag>,
     format: Format,
+    pace: Pace,
+    mover: Mover,
     /// The registers as the frame has them.
     seen: Option<Registers>,
 }
@@ -68,33 +72,43 @@ impl SystrapContext {
     pub fn new(stub: Arc<Stub>, thread: Thread, format: Format) -> SystrapContext {
         let Thread { slot, tid, frame } = thread;
         let flag = Arc::new(Flag { bits: AtomicU32::new(0), tid, stub: Arc::downgrade(&stub) });
-        SystrapContext { stub, slot, head: Stub::block(slot) + HEAD, frame, flag, format, seen: None }
+        let (pace, mover) = (Pace::new(), Mover::new(tid));
+        SystrapContext { stub, slot, head: Stub::block(slot) + HEAD, frame, flag, format, pace, mover, seen: None }
     }
 
     /// Gives the guest its turn, and waits until it is ours again.
-    fn run(&self) -> Result<(), platform::Gone> {
-        let shared = self.stub.shared();
-        let running = self.stub.core().running.fetch_add(1, Ordering::Relaxed) + 1;
-        let spins = if running < self.stub.core().cores { SPINS } else { 0 };
+    fn run(&mut self) -> Result<(), platform::Gone> {
+        let stub = Arc::clone(&self.stub);
+        let running = stub.core().running.fetch_add(1, Ordering::Relaxed) + 1;
+        let spins = self.pace.spins(running < stub.core().cores);
+        let shared = stub.shared();
         shared.u32(self.head + SPIN).store(spins, Ordering::Relaxed);
         let turn = shared.u32(self.head + TURN);
         turn.store(TURN_GUEST, Ordering::SeqCst);
-        if shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0 {
+        let slept = shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0;
+        if slept {
+            if spins == 0 {
+                self.mover.bring_here();
+            } else {
+                self.mover.let_go();
+            }
             let _ = futex::wake(turn, Flags::empty(), 1);
         }
-        let result = self.wait(turn, spins);
-        self.stub.core().running.fetch_sub(1, Ordering::Relaxed);
+        let quick = (0..spins).any(|_| {
+            core::hint::spin_loop();
+            turn.load(Ordering::Acquire) == TURN_SENTRY
+        });
+        if spins != 0 {
+            self.pace.learn(quick && !slept);
+        }
+        let result = if quick { self.alive() } else { self.sleep(shared, turn) };
+        stub.core().running.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
-    fn wait(&self, turn: &AtomicU32, spins: u32) -> Result<(), platform::Gone> {
-        for _ in 0..spins {
-            if turn.load(Ordering::Acquire) == TURN_SENTRY {
-                return self.alive();
-            }
-            core::hint::spin_loop();
-        }
-        let sleeping = self.stub.shared().u32(self.head + SENTRY_WAITS);
+    /// Waits, asleep, for our turn.
+    fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<(), platform::Gone> {
+        let sleeping = shared.u32(self.head + SENTRY_WAITS);
         sleeping.store(1, Ordering::SeqCst);
         let mut asked: Option<Instant> = None;
         let result = loop {
@@ -110,7 +124,10 @@ impl SystrapContext {
                     self.stub.life().kill();
                 }
             }
-            let _ = futex::wait(turn, Flags::empty(), TURN_GUEST, Some(&TICK));
+            let limit = if self.mover.bound() { &BOUND } else { &TICK };
+            if let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(turn, Flags::empty(), TURN_GUEST, Some(limit)) {
+                self.mover.let_go();
+            }
         };
         sleeping.store(0, Ordering::Relaxed);
         result

@@ -6,7 +6,7 @@
 //!
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
-//! - `stub`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread.
+//! - `stub`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`: how both sides hand over.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 
@@ -17,6 +17,7 @@ mod frame;
 mod layout;
 mod life;
 mod mapper;
+mod pace;
 mod ranges;
 mod shared;
 mod stub;
@@ -58,6 +59,7 @@ impl Systrap {
     /// # Errors
     /// If the host lacks what the platform needs.
     pub fn new() -> Result<Systrap, StartError> {
+        pace::remember_cores();
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
         Ok(Systrap { handle: Arc::new(Handle { core: watch::start()? }), format })
     }

@@ -45,6 +45,12 @@ impl Life {
         let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
     }
 
+    /// Whether a thread id belongs to it. Its threads do not end before the process does.
+    pub fn has_thread(&self, tid: i32) -> bool {
+        // SAFETY: signal 0 only checks.
+        unsafe { libc::syscall(libc::SYS_tgkill, self.pid, tid, 0) == 0 }
+    }
+
     /// How long to wait for a stub that may be slow because many others run: `base`, and a second for each 64.
     pub fn patience(&self, base: Duration) -> Duration {
         base + Duration::from_secs((self.running.load(Ordering::Relaxed) / 64) as u64)

@@ -9,6 +9,7 @@
 
 use crate::layout::*;
 use crate::life::Life;
+use crate::pace::Mover;
 use crate::shared::Shared;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -31,22 +32,21 @@ pub struct Call {
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long to trust that the mapper will tell when it is done.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
-/// Looks at the answer before sleeping.
-const SPINS: u32 = 500;
 
 /// The Sentry's side of one mapper.
 pub struct Channel {
     seq: u32,
+    mover: Mover,
 }
 
 impl Channel {
-    /// For a mapper that has not had a batch yet.
-    pub fn new() -> Channel {
-        Channel { seq: 0 }
+    /// For a mapper that has not had a batch yet, the first thread of its process.
+    pub fn new(pid: i32) -> Channel {
+        Channel { seq: 0, mover: Mover::new(pid) }
     }
 
     /// Runs at most `MAX_CALLS` calls and returns when they are done for certain. The results are hints.
-    pub fn run(&mut self, shared: &Shared, life: &Life, spin: bool, calls: &[Call]) -> Result<(), Gone> {
+    pub fn run(&mut self, shared: &Shared, life: &Life, calls: &[Call]) -> Result<(), Gone> {
         debug_assert!(calls.len() <= MAX_CALLS);
         for (at, call) in calls.iter().take(MAX_CALLS).enumerate() {
             let to = CMD_CALLS + at * CALL_LEN;
@@ -58,21 +58,12 @@ impl Channel {
             shared.set(to + 56, call.entry);
         }
         shared.u32(CMD_COUNT).store(calls.len().min(MAX_CALLS) as u32, Ordering::Relaxed);
-        shared.u32(CMD_WAITS).store(u32::from(!spin), Ordering::Relaxed);
+        shared.u32(CMD_WAITS).store(1, Ordering::Relaxed);
+        self.mover.bring_here();
         self.seq = self.seq.wrapping_add(1);
         shared.u32(CMD_SEQ).store(self.seq, Ordering::SeqCst);
         let _ = futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1);
         let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
-        let done = shared.u32(FILE_RESPONSE + RESP_DONE);
-        if spin {
-            for _ in 0..SPINS {
-                if done.load(Ordering::Acquire) == self.seq {
-                    break;
-                }
-                core::hint::spin_loop();
-            }
-            shared.u32(CMD_WAITS).store(1, Ordering::SeqCst);
-        }
         self.prove(shared, life)
     }
 

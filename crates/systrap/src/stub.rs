@@ -49,7 +49,7 @@ pub struct Stub {
 impl Stub {
     /// Of a process just cloned from the zygote.
     pub fn new(core: Arc<Core>, id: u64, life: Life, shared: Shared, file: OwnedFd) -> Stub {
-        let state = State { channel: Channel::new(), mapped: Ranges::default(), idle: Vec::new() };
+        let state = State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new() };
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
         Stub { core, id, life, shared, file, slots: AtomicUsize::new(0), state }
     }
@@ -109,7 +109,7 @@ impl Stub {
             translate(&mut state.mapped, op, range, &mut calls);
         }
         for batch in calls.chunks(MAX_CALLS) {
-            state.channel.run(&self.shared, &self.life, self.core.may_spin(), batch)?;
+            state.channel.run(&self.shared, &self.life, batch)?;
         }
         Ok(())
     }
@@ -153,10 +153,15 @@ impl Stub {
         });
         // Before the thread can be waited for, so that no waiter is forgotten when the process dies.
         self.slots.store(slot + 1, Ordering::SeqCst);
-        state.channel.run(&self.shared, &self.life, self.core.may_spin(), &calls).map_err(|Gone| Errno::EAGAIN)?;
+        state.channel.run(&self.shared, &self.life, &calls).map_err(|Gone| Errno::EAGAIN)?;
         let result = Channel::result(&self.shared, calls.len() - 1) as i64;
         match i32::try_from(result) {
-            Ok(tid @ 1..) => Ok(Thread { slot, tid, frame }),
+            Ok(tid @ 1..) if self.life.has_thread(tid) => Ok(Thread { slot, tid, frame }),
+            // A guest has put a wrong id there: the new thread is not to be found any more.
+            Ok(1..) => {
+                self.life.kill();
+                Err(Errno::EAGAIN)
+            }
             _ => {
                 self.slots.store(slot, Ordering::SeqCst);
                 Err(i32::try_from(-result).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN))

@@ -88,9 +88,9 @@ impl Core {
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(host("epoll_ctl"))?;
         let running = Arc::new(AtomicUsize::new(0));
         let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
-        let mut zygote = Zygote { shared, life, channel: Channel::new() };
+        let mut zygote = Zygote { shared, life, channel: Channel::new(pid) };
         // An empty batch: the zygote is through its start.
-        zygote.channel.run(&zygote.shared, &zygote.life, false, &[]).map_err(|_| StartError::Zygote(pid))?;
+        zygote.channel.run(&zygote.shared, &zygote.life, &[]).map_err(|_| StartError::Zygote(pid))?;
         Ok(Core {
             region,
             running,
@@ -103,11 +103,6 @@ impl Core {
             stop: AtomicBool::new(false),
             next: AtomicU64::new(WAKE + 1),
         })
-    }
-
-    /// Whether a guest thread that runs now has a core to itself, so that its partner may spin on another.
-    pub fn may_spin(&self) -> bool {
-        self.running.load(Ordering::Relaxed) < self.cores
     }
 
     /// A stub from the pool, or a new one.
@@ -156,7 +151,7 @@ impl Core {
         };
         let mut zygote = self.zygote.lock();
         let Zygote { shared, life, channel } = &mut *zygote;
-        channel.run(shared, life, self.may_spin(), &[call]).map_err(|_| Errno::EAGAIN)?;
+        channel.run(shared, life, &[call]).map_err(|_| Errno::EAGAIN)?;
         match Channel::result(shared, 0) as i64 {
             pid @ 1.. => i32::try_from(pid).map_err(|_| Errno::EAGAIN),
             error => Err(i32::try_from(-error).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN)),

@@ -1,0 +1,148 @@
+//! How the Sentry and a stub hand over to each other: spinning on two cores, or sleeping on one.
+//!
+//! Spinning is fastest, but takes a second core and fails if the other side is slow or has no core of its own. Sleeping
+//! costs little if both threads are on one core, and much if an idle core must be woken. The scheduler tends to wake a
+//! thread where it ran last, so a sleeping stub thread is moved to the core of the Sentry thread that wakes it. A
+//! thread that then runs for long is let go to any core.
+
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use std::sync::LazyLock;
+
+/// Looks at the other side's word before sleeping.
+const SPINS: u32 = 400;
+/// Successes that are remembered.
+const CREDIT_MAX: u32 = 8;
+/// What a try starts with, and what a failure costs.
+const CREDIT_TRY: u32 = 4;
+const CREDIT_LOSS: u32 = 2;
+/// Hand-overs without spinning before the first try, and at most before another.
+const REST_MIN: u32 = 32;
+const REST_MAX: u32 = 4096;
+
+/// Where the Sentry may run, taken before any thread is moved.
+static ALL: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
+
+/// Which core a stub's thread is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Free,
+    Core(usize),
+    Unknown,
+}
+
+/// Moves a stub's thread between cores.
+pub struct Mover {
+    thread: Option<Pid>,
+    place: Place,
+}
+
+impl Mover {
+    /// For a thread that may have inherited another's place. Its id must belong to the stub.
+    pub fn new(tid: i32) -> Mover {
+        Mover { thread: Pid::from_raw(tid), place: Place::Unknown }
+    }
+
+    /// Binds the thread, which is about to be woken, to the core of the caller, which is about to sleep.
+    pub fn bring_here(&mut self) {
+        let core = sched_getcpu();
+        if self.place != Place::Core(core) && core < CpuSet::MAX_CPU {
+            let mut set = CpuSet::new();
+            set.set(core);
+            self.set(&set, Place::Core(core));
+        }
+    }
+
+    /// Lets the thread run anywhere.
+    pub fn let_go(&mut self) {
+        if self.place != Place::Free
+            && let Some(all) = &*ALL
+        {
+            self.set(all, Place::Free);
+        }
+    }
+
+    /// Whether it is bound.
+    pub fn bound(&self) -> bool {
+        self.place != Place::Free
+    }
+
+    fn set(&mut self, set: &CpuSet, place: Place) {
+        if self.thread.is_some() {
+            // A host that does not allow it only costs speed.
+            let _ = sched_setaffinity(self.thread, set);
+            self.place = place;
+        }
+    }
+}
+
+/// Whether to spin, learnt from how it went.
+pub struct Pace {
+    credit: u32,
+    rest: u32,
+    next_rest: u32,
+}
+
+impl Pace {
+    pub fn new() -> Pace {
+        Pace { credit: 0, rest: REST_MIN, next_rest: REST_MIN * 2 }
+    }
+
+    /// How long to spin in the next hand-over; zero is not at all.
+    pub fn spins(&mut self, possible: bool) -> u32 {
+        if self.credit == 0 {
+            self.rest = self.rest.saturating_sub(1);
+            if self.rest == 0 && possible {
+                self.credit = CREDIT_TRY;
+                self.rest = self.next_rest;
+            }
+        }
+        if possible && self.credit > 0 { SPINS } else { 0 }
+    }
+
+    /// Takes note of how a hand-over with spinning went.
+    pub fn learn(&mut self, success: bool) {
+        if success {
+            self.credit = (self.credit + 1).min(CREDIT_MAX);
+            if self.credit == CREDIT_MAX {
+                self.next_rest = REST_MIN;
+            }
+        } else {
+            self.credit = self.credit.saturating_sub(CREDIT_LOSS);
+            if self.credit == 0 {
+                self.rest = self.next_rest;
+                self.next_rest = (self.next_rest * 2).min(REST_MAX);
+            }
+        }
+    }
+}
+
+/// To be called before any thread is moved.
+pub fn remember_cores() {
+    LazyLock::force(&ALL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_make_tries_rare() {
+        let mut pace = Pace::new();
+        let mut tries = 0;
+        for _ in 0..100_000 {
+            if pace.spins(true) > 0 {
+                tries += 1;
+                pace.learn(false);
+            }
+        }
+        assert!((10..200).contains(&tries), "{tries}");
+        for _ in 0..2 * REST_MAX {
+            if pace.spins(true) > 0 {
+                pace.learn(true);
+            }
+        }
+        assert!((0..100).all(|_| pace.spins(true) > 0));
+        assert_eq!(pace.spins(false), 0);
+    }
+}
