@@ -56,7 +56,8 @@ impl LineDiscipline {
     /// Makes new settings (`TCSETS2` and its like). Speeds and character size come out as a pty has them.
     pub fn set_termios(&mut self, new: &Termios2, when: When, effects: &mut Effects) {
         if when == When::Flushed {
-            self.flush_input();
+            self.reset_input();
+            self.report_packet(raw::TIOCPKT_FLUSHREAD, 0);
         }
         let old = self.termios;
         let mut new = *new;
@@ -72,6 +73,11 @@ impl LineDiscipline {
             self.start(Side::Slave);
             self.process_echoes();
             self.deliver_output();
+        }
+        if when == When::Flushed {
+            // Linux lets its worker go on before the new settings are made, but that takes a while to begin.
+            self.timing_shows |= !self.pending.is_empty();
+            self.resume_input();
         }
         self.effects.wake |= Wake::SLAVE_READ | Wake::SLAVE_WRITE;
         self.finish(effects);
@@ -130,7 +136,9 @@ impl LineDiscipline {
             Side::Slave => {
                 if input {
                     self.drop_incoming();
-                    self.flush_input();
+                    self.reset_input();
+                    self.no_room = false;
+                    self.report_packet(raw::TIOCPKT_FLUSHREAD, 0);
                     self.effects.wake |= Wake::MASTER_WRITE;
                 }
                 if output {
@@ -159,13 +167,7 @@ impl LineDiscipline {
         self.peeked = 0;
     }
 
-    /// Discards the ring's content, and takes in what waited for room.
-    fn flush_input(&mut self) {
-        self.reset_input();
-        self.resume_input();
-        self.report_packet(raw::TIOCPKT_FLUSHREAD, 0);
-    }
-
+    /// Discards the ring's content.
     pub(crate) fn reset_input(&mut self) {
         (self.read_head, self.read_tail, self.canon_head, self.commit_head) = (0, 0, 0, 0);
         self.erasing = false;
@@ -175,6 +177,7 @@ impl LineDiscipline {
 
     /// Discards the slave's output that the master has not been given yet.
     pub(crate) fn flush_pending_output(&mut self) {
+        self.timing_shows |= self.out.could_deliver();
         self.out.flush_pending();
         self.report_packet(raw::TIOCPKT_FLUSHWRITE, 0);
         self.effects.wake |= Wake::SLAVE_WRITE;

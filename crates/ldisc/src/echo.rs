@@ -21,7 +21,7 @@ const BLOCK: usize = 256;
 /// The oldest echo is dropped when this much can't be put out.
 const TOO_MUCH: usize = RING - (BLOCK + 32);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EchoRing {
     bytes: Box<[u8; RING]>,
     head: usize,

@@ -28,7 +28,7 @@ impl Buffer {
 }
 
 /// The account of one direction's chain of buffers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FlipAccount {
     chain: VecDeque<Buffer>,
     held: usize,
@@ -117,7 +117,7 @@ impl FlipAccount {
 }
 
 /// The way from the slave to the master's reader: bytes delivered to the master, then those still in the chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OutputQueue {
     account: FlipAccount,
     bytes: VecDeque<u8>,
@@ -158,6 +158,11 @@ impl OutputQueue {
             self.account.consume(portion);
             self.delivered += portion;
         }
+    }
+
+    /// Whether delivery would move anything.
+    pub(crate) fn could_deliver(&self) -> bool {
+        self.bytes.len() > self.delivered && self.delivered < MASTER_BUFFER
     }
 
     /// Takes delivered bytes into `buf`.

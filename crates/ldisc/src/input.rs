@@ -13,13 +13,17 @@ impl LineDiscipline {
         let mut taken = 0;
         while taken < bytes.len() {
             let piece = &bytes[taken..bytes.len().min(taken + WRITE_PIECE)];
-            let fits = if self.master_flow.stopped { 0 } else { self.incoming.push(piece.len()) };
+            if self.master_flow.stopped {
+                break;
+            }
+            let fits = self.incoming.push(piece.len());
+            taken += fits;
+            // Even a write that finds no room sets off what waits, and the settings may be other ones by now.
+            self.receive_pending(&piece[..fits]);
+            self.deliver_output();
             if fits == 0 {
                 break;
             }
-            taken += fits;
-            self.receive_pending(&piece[..fits]);
-            self.deliver_output();
         }
         self.finish(effects);
         taken
@@ -70,7 +74,7 @@ impl LineDiscipline {
 
     /// Finds flow control characters in input that can't be received yet.
     fn look_ahead(&mut self, bytes: &[u8]) {
-        self.lookahead += bytes.len();
+        self.lookahead = self.lookahead.wrapping_add(bytes.len());
         if self.iflag(raw::IXON) {
             for &c in bytes {
                 self.flow_character(c, false);
@@ -134,7 +138,8 @@ impl LineDiscipline {
             }
             self.flush_echoes();
         }
-        self.lookahead -= searched;
+        // A signal character in between sets the count to zero, and Linux lets it wrap here.
+        self.lookahead = self.lookahead.wrapping_sub(searched);
         if !self.by_line() {
             self.commit_head = self.read_head;
             if self.held() > 0 {

@@ -57,7 +57,7 @@ const LOW_WATER: usize = 128;
 const WRITE_PIECE: usize = 2048;
 
 /// The state of a pty pair. See the crate's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LineDiscipline {
     termios: Termios2,
     winsize: Winsize,
@@ -102,6 +102,10 @@ pub struct LineDiscipline {
     slave_closed: bool,
     master_closed: bool,
     effects: Effects,
+    /// A flush met output that Linux's worker might or might not have delivered by then.
+    timing_shows: bool,
+    /// Sides that had no room to write when last looked at.
+    full: Wake,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,6 +148,8 @@ impl LineDiscipline {
             slave_closed: false,
             master_closed: false,
             effects: Effects::default(),
+            timing_shows: false,
+            full: Wake::empty(),
         };
         this.install_termios(termios);
         this
@@ -175,8 +181,21 @@ impl LineDiscipline {
         self.iflag(raw::IUTF8) && ctype::is_utf8_continuation(c)
     }
 
-    /// Hands what piled up during a call to its caller.
+    /// Whether what has been done to this pty could have come out differently on Linux, by its worker's timing. For
+    /// comparisons with a real pty.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn timing_shows(&self) -> bool {
+        self.timing_shows
+    }
+
+    /// Hands what piled up during a call to its caller, and tells writers of room that there was none of before.
     fn finish(&mut self, effects: &mut Effects) {
+        for (side, wake) in [(Side::Slave, Wake::SLAVE_WRITE), (Side::Master, Wake::MASTER_WRITE)] {
+            let room = self.readiness(side).contains(Readiness::OUT);
+            self.effects.wake.set(wake, self.effects.wake.contains(wake) || room && self.full.contains(wake));
+            self.full.set(wake, !room);
+        }
         effects.add(std::mem::take(&mut self.effects));
     }
 }

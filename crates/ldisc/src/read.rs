@@ -282,7 +282,8 @@ impl LineDiscipline {
                 let is_end = |i: &usize| self.delimiter[at(*i)] && self.ring[at(*i)] == DISABLED;
                 all - (self.read_tail..self.canon_head).filter(is_end).count()
             }
-            Side::Slave => self.held(),
+            // A number of 32 bits, which can come out negative (see `LineDiscipline::receive`).
+            Side::Slave => self.held() as u32 as usize,
         }
     }
 }
