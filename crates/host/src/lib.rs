@@ -6,6 +6,7 @@
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
 //! - [`seccomp`]: an assembler for seccomp programs.
 
+pub mod chmod;
 pub mod fault;
 pub mod frames;
 pub mod guestmem;

@@ -1,0 +1,181 @@
+//! Directory trees of the host.
+//!
+//! A tree is donated as the descriptor of its root. Everything in it is reached one name at a time from the descriptor
+//! of the directory that holds it, with `openat2(2)` and all `RESOLVE_*` limits: never by an absolute path, never through
+//! a symbolic link, and without /proc, which the Sentry does not have. Only regular files and directories are ever
+//! opened; anything else on the host is shown and no more.
+//!
+//! An *exclusive* tree is read-only, and nobody changes it: attributes, link targets and names of extended attributes are
+//! asked for once, and only directories and recently used files hold descriptors. In a *shared* tree every inode holds an
+//! `O_PATH` descriptor, so that it stays the same file whatever happens to its name, and nothing is remembered.
+//!
+//! Locks: everything here is `LEAF` but an open directory's buffer (`FILE_OBJECT`); no host call is made under `LEAF`.
+
+mod calls;
+mod dir;
+mod file;
+mod inode;
+mod node;
+
+#[cfg(test)]
+mod tests;
+
+pub use node::HostNode;
+
+use abi::Errno;
+use calls::Key;
+use lock::{Mutex, rank};
+use rustix::fs::{FileType as HostType, fstatfs, syncfs};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+use vfs::{FileSystem, Inode, StatFs};
+
+/// So many files that nobody has open are kept open on the host.
+const RECENT_MAX: usize = 256;
+
+/// Who else may use a tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// Nobody changes it, neither guests nor others.
+    Exclusive,
+    /// Others change it; guests read it.
+    ReadOnly,
+    /// Others and guests change it.
+    Writable,
+}
+
+/// What all inodes of one tree share.
+pub(crate) struct Shared {
+    pub sharing: Sharing,
+    /// Our device numbers for those of the host, the root's first.
+    devs: Mutex<Vec<(u64, u64)>>,
+    /// Every live inode, so that each file of the host has only one.
+    table: Mutex<HashMap<Key, Weak<HostNode>>>,
+    /// Keeps descriptors of recently used files open.
+    recent: Mutex<VecDeque<Arc<OwnedFd>>>,
+}
+
+impl Shared {
+    pub(crate) fn exclusive(&self) -> bool {
+        self.sharing == Sharing::Exclusive
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
+        if self.sharing == Sharing::Writable { Ok(()) } else { Err(Errno::EROFS) }
+    }
+
+    /// Our device number for one of the host's: trees may span several of its file systems.
+    pub(crate) fn dev(&self, host: u64) -> u64 {
+        let mut devs = self.devs.lock();
+        if let Some((_, ours)) = devs.iter().find(|(theirs, _)| *theirs == host) {
+            return *ours;
+        }
+        let ours = vfs::anon::anonymous_dev();
+        devs.push((host, ours));
+        ours
+    }
+
+    pub(crate) fn find(&self, key: Key) -> Option<Arc<HostNode>> {
+        self.table.lock().get(&key).and_then(Weak::upgrade)
+    }
+
+    /// The inode of `key`: `new` unless somebody was faster.
+    pub(crate) fn enter(&self, key: Key, new: Arc<HostNode>) -> Arc<HostNode> {
+        let mut table = self.table.lock();
+        match table.get(&key).and_then(Weak::upgrade) {
+            Some(old) => old,
+            None => {
+                table.insert(key, Arc::downgrade(&new));
+                new.clone()
+            }
+        }
+    }
+
+    /// An inode is gone.
+    pub(crate) fn leave(&self, key: Key) {
+        let mut table = self.table.lock();
+        if table.get(&key).is_some_and(|weak| weak.strong_count() == 0) {
+            table.remove(&key);
+        }
+    }
+
+    /// Keeps a descriptor open for a while.
+    pub(crate) fn keep(&self, fd: &Arc<OwnedFd>) {
+        let old = {
+            let mut recent = self.recent.lock();
+            recent.push_back(fd.clone());
+            if recent.len() > RECENT_MAX { recent.pop_front() } else { None }
+        };
+        drop(old);
+    }
+}
+
+/// A mounted tree of the host.
+pub struct HostFs {
+    shared: Arc<Shared>,
+    root: Arc<HostNode>,
+    dev: u64,
+}
+
+impl HostFs {
+    /// The tree below the directory `root`, a descriptor of any kind, `O_PATH` included.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, or the host's.
+    pub fn new(root: OwnedFd, sharing: Sharing) -> Result<Arc<HostFs>, Errno> {
+        let stat = calls::stat_fd(&root)?;
+        if HostType::from_raw_mode(u32::from(stat.stx_mode)) != HostType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        let shared = Arc::new(Shared {
+            sharing,
+            devs: Mutex::new(rank::LEAF, Vec::new()),
+            table: Mutex::new(rank::LEAF, HashMap::new()),
+            recent: Mutex::new(rank::LEAF, VecDeque::new()),
+        });
+        let root = HostNode::root(&shared, root, &stat);
+        let dev = root.cached_attr().dev;
+        Ok(Arc::new(HostFs { shared, root, dev }))
+    }
+}
+
+impl FileSystem for HostFs {
+    fn type_name(&self) -> &'static str {
+        "host"
+    }
+
+    fn dev(&self) -> u64 {
+        self.dev
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn statfs(&self) -> Result<StatFs, Errno> {
+        let host = fstatfs(self.root.dir_fd()?).map_err(calls::errno)?;
+        Ok(StatFs {
+            magic: host.f_type as u64,
+            block_size: host.f_bsize as u64,
+            blocks: host.f_blocks,
+            blocks_free: host.f_bfree,
+            blocks_available: host.f_bavail,
+            files: host.f_files,
+            files_free: host.f_ffree,
+            name_max: host.f_namelen as u64,
+        })
+    }
+
+    fn volatile(&self) -> bool {
+        !self.shared.exclusive()
+    }
+
+    fn sync(&self) -> Result<(), Errno> {
+        if self.shared.sharing != Sharing::Writable {
+            return Ok(());
+        }
+        let fd = calls::open_dir(self.root.dir_fd()?)?;
+        syncfs(fd).map_err(calls::errno)
+    }
+}

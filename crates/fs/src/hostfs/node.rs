@@ -1,0 +1,234 @@
+//! What an inode of a host tree holds, and how it gets at the host's file.
+
+use super::Shared;
+use super::calls::{self, Key};
+use abi::Errno;
+use host::mappable::Observers;
+use lock::{Mutex, rank};
+use rustix::fs::{OFlags, Statx};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock, Weak};
+use vfs::{Attr, FileType, InodeCommon};
+
+/// Where a file can be opened anew: a directory, and a name there.
+#[derive(Clone)]
+struct Place {
+    dir: Arc<HostNode>,
+    name: Box<[u8]>,
+}
+
+/// Open descriptors of a regular file, shared by all guest descriptions that need no more.
+#[derive(Default)]
+struct Handles {
+    read: Weak<OwnedFd>,
+    /// For reading too where the host allows it.
+    write: Weak<OwnedFd>,
+}
+
+/// An inode of a host tree.
+pub struct HostNode {
+    pub(super) this: Weak<HostNode>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: Key,
+    kind: FileType,
+    is_root: bool,
+    /// An `O_PATH` descriptor: of every inode of a shared tree, and of every directory that was looked into.
+    path_fd: OnceLock<OwnedFd>,
+    /// `None` for the root, and for directories that hold a descriptor.
+    place: Mutex<Option<Place>>,
+    /// As first seen; the truth only in an exclusive tree.
+    attr: Attr,
+    handles: Mutex<Handles>,
+    pub(super) observers: Observers,
+    pub(super) common: InodeCommon,
+    /// The target of a symbolic link, in an exclusive tree.
+    pub(super) target: OnceLock<Box<[u8]>>,
+    /// Names of extended attributes, in an exclusive tree.
+    pub(super) xattrs: OnceLock<Vec<Vec<u8>>>,
+}
+
+impl HostNode {
+    fn make(shared: &Arc<Shared>, stat: &Statx, path_fd: Option<OwnedFd>, place: Option<Place>) -> Arc<HostNode> {
+        let key = Key::of(stat);
+        let attr = calls::attr(stat, shared.dev(key.dev));
+        let is_root = place.is_none();
+        // A directory with a descriptor needs no place, which would keep all its ancestors alive.
+        let place = place.filter(|_| path_fd.is_none() || attr.kind != FileType::Directory);
+        let cell = OnceLock::new();
+        if let Some(fd) = path_fd {
+            let _ = cell.set(fd);
+        }
+        let node = Arc::new_cyclic(|this| HostNode {
+            this: this.clone(),
+            shared: shared.clone(),
+            key,
+            kind: attr.kind,
+            is_root,
+            path_fd: cell,
+            place: Mutex::new(rank::LEAF, place),
+            attr,
+            handles: Mutex::new(rank::LEAF, Handles::default()),
+            observers: Observers::new(),
+            common: InodeCommon::default(),
+            target: OnceLock::new(),
+            xattrs: OnceLock::new(),
+        });
+        shared.enter(key, node)
+    }
+
+    pub(super) fn root(shared: &Arc<Shared>, fd: OwnedFd, stat: &Statx) -> Arc<HostNode> {
+        HostNode::make(shared, stat, Some(fd), None)
+    }
+
+    pub(super) fn kind(&self) -> FileType {
+        self.kind
+    }
+
+    /// Whether it is the top of the tree.
+    pub(super) fn is_root(&self) -> bool {
+        self.is_root
+    }
+
+    pub(super) fn cached_attr(&self) -> Attr {
+        self.attr
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place.lock().clone()
+    }
+
+    /// Learns of a new place; directories find themselves by their descriptors.
+    fn set_place(&self, dir: &Arc<HostNode>, name: &[u8]) {
+        if self.kind == FileType::Directory {
+            return;
+        }
+        let place = Place { dir: dir.clone(), name: name.into() };
+        let old = self.place.lock().replace(place);
+        drop(old);
+    }
+
+    /// Finds a child.
+    pub(super) fn child(&self, name: &[u8]) -> Result<Arc<HostNode>, Errno> {
+        let dir = self.dir_fd()?;
+        let this = self.this.upgrade().ok_or(Errno::ENOENT)?;
+        let (stat, fd) = if self.shared.exclusive() {
+            (calls::stat_at(dir, name)?, None)
+        } else {
+            let fd = calls::open_path(dir, name, OFlags::empty())?;
+            (calls::stat_fd(&fd)?, Some(fd))
+        };
+        if let Some(node) = self.shared.find(Key::of(&stat)) {
+            node.set_place(&this, name);
+            return Ok(node);
+        }
+        let place = Place { dir: this, name: name.into() };
+        Ok(HostNode::make(&self.shared, &stat, fd, Some(place)))
+    }
+
+    /// A child was given another name by us.
+    pub(super) fn moved(&self, name: &[u8]) {
+        let Ok(stat) = self.dir_fd().and_then(|dir| calls::stat_at(dir, name)) else { return };
+        if let (Some(node), Some(this)) = (self.shared.find(Key::of(&stat)), self.this.upgrade()) {
+            node.set_place(&this, name);
+        }
+    }
+
+    /// Whether a child is still this.
+    pub(super) fn is_at(&self, dir: &HostNode, name: &[u8]) -> bool {
+        let stat = dir.dir_fd().and_then(|dir| calls::stat_at(dir, name));
+        stat.is_ok_and(|stat| Key::of(&stat) == self.key)
+    }
+
+    /// Opens it once more by its place, and makes sure that it is still the same.
+    fn reopen(&self, open: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+        let place = self.place().ok_or(Errno::ESTALE)?;
+        let fd = open(place.dir.dir_fd()?, &place.name)?;
+        if Key::of(&calls::stat_fd(&fd)?) != self.key {
+            return Err(Errno::ESTALE);
+        }
+        Ok(fd)
+    }
+
+    /// A descriptor that children are found from.
+    pub(super) fn dir_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if self.kind != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        if self.path_fd.get().is_none() {
+            let fd = self.reopen(|dir, name| calls::open_path(dir, name, OFlags::DIRECTORY))?;
+            let _ = self.path_fd.set(fd);
+            let place = self.place.lock().take();
+            drop(place);
+        }
+        self.path_fd.get().map(AsFd::as_fd).ok_or(Errno::EIO)
+    }
+
+    /// The `O_PATH` descriptor, if it has one.
+    pub(super) fn path_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.path_fd.get().map(AsFd::as_fd)
+    }
+
+    /// Runs `call` on the directory and name of something that is no directory.
+    pub(super) fn with_place<T>(
+        &self,
+        call: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let place = self.place().ok_or(Errno::ESTALE)?;
+        call(place.dir.dir_fd()?, &place.name)
+    }
+
+    /// A descriptor for reading a regular file.
+    pub(super) fn reader(&self) -> Result<Arc<OwnedFd>, Errno> {
+        let open = self.handles.lock().read.upgrade();
+        if let Some(fd) = open {
+            return Ok(fd);
+        }
+        let fd = Arc::new(self.reopen(|dir, name| calls::open_file(dir, name, OFlags::RDONLY))?);
+        self.handles.lock().read = Arc::downgrade(&fd);
+        if self.shared.exclusive() {
+            self.shared.keep(&fd);
+        }
+        Ok(fd)
+    }
+
+    /// A descriptor for writing a regular file, and for reading it if possible or if `read` asks for that.
+    pub(super) fn writer(&self, read: bool) -> Result<Arc<OwnedFd>, Errno> {
+        self.shared.check_writable()?;
+        let open = self.handles.lock().write.upgrade();
+        if let Some(fd) = open {
+            return Ok(fd);
+        }
+        match self.reopen(|dir, name| calls::open_file(dir, name, OFlags::RDWR)) {
+            Ok(fd) => Ok(self.adopt_writer(fd)),
+            Err(Errno::EACCES) if !read => {
+                Ok(Arc::new(self.reopen(|dir, name| calls::open_file(dir, name, OFlags::WRONLY))?))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Takes a descriptor that was opened for reading and writing.
+    pub(super) fn adopt_writer(&self, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        self.handles.lock().write = Arc::downgrade(&fd);
+        fd
+    }
+
+    /// A descriptor for calls that take none of the `O_PATH` kind: of a regular file or a directory.
+    pub(super) fn real_fd(&self) -> Result<Arc<OwnedFd>, Errno> {
+        match self.kind {
+            FileType::Regular => {
+                let open = self.handles.lock().write.upgrade();
+                open.map_or_else(|| self.reader(), Ok)
+            }
+            FileType::Directory => Ok(Arc::new(calls::open_dir(self.dir_fd()?)?)),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+}
+
+impl Drop for HostNode {
+    fn drop(&mut self) {
+        self.shared.leave(self.key);
+    }
+}
