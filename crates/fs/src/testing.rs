@@ -57,7 +57,7 @@ pub fn place(fs: &Arc<dyn FileSystem>, inode: Arc<dyn Inode>) -> PathRef {
 }
 
 pub fn io(caller: &Fake) -> IoCx<'_> {
-    IoCx { caller, nonblock: true, sync: false }
+    IoCx { caller, nonblock: true, sync: false, call: Box::leak(Box::default()) }
 }
 
 pub fn open(fs: &Arc<dyn FileSystem>, inode: &Arc<dyn Inode>, flags: OpenFlags) -> Result<OpenFile, Errno> {

@@ -157,7 +157,7 @@ impl CurrentTask {
             return Err(Errno::EAGAIN.into());
         }
         let own = tree.processes.get(&self.group.tgid).ok_or(Errno::EAGAIN)?;
-        let (pgid, sid, uid) = (own.pgid, own.sid, own.uid);
+        let (pgid, sid, uid, no_tty) = (own.pgid, own.sid, own.uid, own.no_tty);
         let (parent, exit_signal) = if args.flags & flag(c::CLONE_PARENT) != 0 {
             (own.parent, own.exit_signal)
         } else {
@@ -190,6 +190,7 @@ impl CurrentTask {
                 exit_signal,
                 stop_report: None,
                 continue_report: false,
+                no_tty,
                 uid,
             });
         }
@@ -315,6 +316,7 @@ impl Kernel {
                 exit_signal: SIGCHLD,
                 stop_report: None,
                 continue_report: false,
+                no_tty: false,
                 uid: creds.ruid,
             });
             tree.tasks.insert(tid, task.clone());

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Instant;
 use vfs::wait::{Events, WaitQueue};
-use vfs::{Caller, Credentials};
+use vfs::{CallState, Caller, Credentials};
 
 /// What a task is doing, for /proc/PID/stat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -362,26 +362,58 @@ impl CurrentTask {
         events: Events,
         nonblock: bool,
         deadline: Option<Instant>,
+        op: impl FnMut() -> Result<T, vfs::IoError>,
+    ) -> Result<T, crate::SysErr> {
+        self.block_in_call(queue, events, nonblock, deadline, None, op)
+    }
+
+    /// The same for an operation that keeps state over its waits.
+    ///
+    /// # Errors
+    /// As [`CurrentTask::block_on`].
+    pub fn block_in_call<T>(
+        &self,
+        queue: Option<&WaitQueue>,
+        events: Events,
+        nonblock: bool,
+        deadline: Option<Instant>,
+        call: Option<&CallState>,
         mut op: impl FnMut() -> Result<T, vfs::IoError>,
     ) -> Result<T, crate::SysErr> {
         let would_block = crate::SysErr::Errno(Errno::EAGAIN);
+        let restart = crate::SysErr::Restart(Restart::Sys);
         match op() {
             Ok(value) => return Ok(value),
             Err(vfs::IoError::Errno(errno)) => return Err(errno.into()),
+            Err(vfs::IoError::Interrupted) => return Err(restart),
             Err(vfs::IoError::WouldBlock) if nonblock => return Err(would_block),
             Err(vfs::IoError::WouldBlock) => {}
         }
         let Some(queue) = queue else { return Err(would_block) };
         let _registration = queue.register(events, self.work.parker().clone());
-        let ended = self.wait_until(deadline, || match op() {
-            Err(vfs::IoError::WouldBlock) => None,
-            Ok(value) => Some(Ok(value)),
-            Err(vfs::IoError::Errno(errno)) => Some(Err(errno)),
-        });
-        match ended {
-            Ok(done) => done.map_err(Into::into),
-            Err(WaitEnd::Timeout) => Err(would_block),
-            Err(WaitEnd::Interrupted) => Err(crate::SysErr::Restart(Restart::Sys)),
+        loop {
+            let patience = call.and_then(CallState::deadline);
+            let until = [deadline, patience].into_iter().flatten().min();
+            let ended = self.wait_until(until, || match op() {
+                Err(vfs::IoError::WouldBlock) if call.and_then(CallState::deadline) == patience => None,
+                Err(vfs::IoError::WouldBlock) => Some(None),
+                other => Some(Some(other)),
+            });
+            let result = match ended {
+                Ok(None) => continue,
+                Ok(Some(result)) => result,
+                Err(WaitEnd::Timeout) if patience.is_some() && until == patience => op(),
+                Err(WaitEnd::Interrupted) if call.is_some_and(CallState::interrupt) => op(),
+                Err(WaitEnd::Timeout) => return Err(would_block),
+                Err(WaitEnd::Interrupted) => return Err(restart),
+            };
+            match result {
+                Ok(value) => return Ok(value),
+                Err(vfs::IoError::Errno(errno)) => return Err(errno.into()),
+                Err(vfs::IoError::Interrupted) => return Err(restart),
+                Err(vfs::IoError::WouldBlock) if self.interrupted() => return Err(restart),
+                Err(vfs::IoError::WouldBlock) => {}
+            }
         }
     }
 }

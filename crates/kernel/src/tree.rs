@@ -43,6 +43,8 @@ pub struct Process {
     pub stop_report: Option<Signal>,
     /// A continuation that no wait4(2) has reported yet.
     pub continue_report: bool,
+    /// Has given up its session's terminal, by itself (`TIOCNOTTY` by one that leads no session).
+    pub no_tty: bool,
     /// Who it runs as, for signals to the parent after its end.
     pub uid: u32,
 }
@@ -54,6 +56,8 @@ pub struct Session {
     pub groups: BTreeSet<i32>,
     /// Its controlling terminal.
     pub tty: Option<Arc<Tty>>,
+    /// The foreground group when that was hung up; told when the leader ends.
+    pub old_foreground: Option<i32>,
 }
 
 /// The tree itself.
@@ -187,6 +191,7 @@ impl Tree {
         let (old_group, old_session) = (process.pgid, process.sid);
         process.pgid = pid;
         process.sid = pid;
+        process.no_tty = false;
         self.groups.entry(pid).or_default().insert(pid);
         self.sessions.entry(pid).or_default().groups.insert(pid);
         self.leave_group(pid, old_group, old_session);

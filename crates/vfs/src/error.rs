@@ -9,6 +9,8 @@ pub enum IoError {
     Errno(Errno),
     /// Nothing can be done until the object's wait queue is notified.
     WouldBlock,
+    /// The caller has just been sent a signal that must act first; then the call starts again (`ERESTARTSYS`).
+    Interrupted,
 }
 
 impl From<Errno> for IoError {
@@ -24,6 +26,7 @@ impl IoError {
         match self {
             IoError::Errno(errno) => errno,
             IoError::WouldBlock => Errno::EAGAIN,
+            IoError::Interrupted => Errno::EINTR,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! one.
 
 use crate::wait::{Events, WaitQueue};
-use crate::{Attr, Caller, FileType, IoError, PathRef, locks, notify};
+use crate::{Attr, CallState, Caller, FileType, IoError, PathRef, locks, notify};
 use abi::Errno;
 use abi::raw::general as c;
 use bitflags::bitflags;
@@ -82,6 +82,8 @@ pub struct IoCx<'a> {
     pub nonblock: bool,
     /// `O_DSYNC` or `RWF_DSYNC` and the like: data must be on the medium before the call returns.
     pub sync: bool,
+    /// What the operation keeps over the waits of this call.
+    pub call: &'a CallState,
 }
 
 /// Where a write goes.

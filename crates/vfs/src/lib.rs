@@ -13,6 +13,7 @@
 pub mod access;
 pub mod anon;
 mod attr;
+mod call;
 mod caller;
 mod creds;
 mod dentry;
@@ -39,6 +40,7 @@ pub mod wait;
 mod walk;
 
 pub use attr::{Attr, FileType, SetAttr, SetTime, StatFs, makedev};
+pub use call::CallState;
 pub use caller::Caller;
 pub use creds::{Capabilities, Capability, Credentials};
 pub use dentry::{Dentry, DentryCache};

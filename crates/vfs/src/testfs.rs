@@ -355,6 +355,6 @@ impl World {
     }
 
     pub fn io<'a>(&self, caller: &'a TestCaller) -> IoCx<'a> {
-        IoCx { caller, nonblock: false, sync: false }
+        IoCx { caller, nonblock: false, sync: false, call: Box::leak(Box::default()) }
     }
 }

@@ -24,10 +24,7 @@ fn short(name: &str) -> &str {
 }
 
 fn rank(name: &str) -> Option<(usize, usize)> {
-    LAYERS
-        .iter()
-        .enumerate()
-        .find_map(|(layer, (_, _, crates))| Some((layer, crates.iter().position(|c| *c == name)?)))
+    LAYERS.iter().enumerate().find_map(|(layer, (_, _, crates))| Some((layer, crates.iter().position(|c| *c == name)?)))
 }
 
 fn allowed(from: &str, to: &str) -> bool {

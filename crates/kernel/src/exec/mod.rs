@@ -14,7 +14,7 @@ use host::io::SliceSink;
 use mm::{Layout, MemoryManager};
 use platform::Registers;
 use std::sync::Arc;
-use vfs::{Caller, Credentials, IoCx, OpenFile, PathRef};
+use vfs::{CallState, Caller, Credentials, IoCx, OpenFile, PathRef};
 
 /// How much of a file decides its format (`BINPRM_BUF_SIZE`).
 const HEAD: usize = 256;
@@ -59,7 +59,8 @@ pub struct Loaded {
 
 /// Reads at an offset, up to the end of the file.
 pub(crate) fn read_at(file: &OpenFile, caller: &dyn Caller, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-    let io = IoCx { caller, nonblock: true, sync: false };
+    let call = CallState::default();
+    let io = IoCx { caller, nonblock: true, sync: false, call: &call };
     let mut done = 0;
     while done < buf.len() {
         let mut sink = SliceSink::new(buf.get_mut(done..).unwrap_or_default());

@@ -1,34 +1,202 @@
 //! Terminals and job control, the same code for every terminal.
+//!
+//! A [`Tty`] is a pseudo-terminal pair: the line discipline between its two sides, and who controls it. Its lock (rank
+//! `TTY`) is above the process tree's: whoever needs both looks at the tree first. What a call causes elsewhere, signals
+//! and wake-ups, is done after the lock is released ([`Tty::with`]). It holds ids of its session and foreground group,
+//! never references upwards. The descriptions are made by devpts, which also owns the names.
+
+mod hangup;
+mod io;
+mod ioctl;
+mod job;
+
+pub use ioctl::Opener;
 
 use crate::kernel::Kernel;
+use abi::signal::{SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SigInfo, code};
+use abi::termios::{Termios2, Winsize};
+use ldisc::{Effects, LineDiscipline, Readiness, Side, Signals, Wake};
 use lock::{Mutex, rank};
+use std::sync::{Arc, Weak};
+use vfs::wait::{Events, WaitQueue};
 
-/// A terminal. Holds ids of its session and foreground group, never references upwards.
+pub(crate) use hangup::session_leader_exits;
+
+/// Major number of the terminals in devpts.
+pub const PTS_MAJOR: u32 = 136;
+
+/// A pseudo-terminal pair.
 pub struct Tty {
-    job: Mutex<Job>,
+    index: u32,
+    kernel: Weak<Kernel>,
+    state: Mutex<State>,
+    master_queue: WaitQueue,
+    slave_queue: WaitQueue,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Job {
+struct State {
+    ldisc: LineDiscipline,
     session: Option<i32>,
     foreground: Option<i32>,
+    /// Open descriptions of the slave.
+    slaves: usize,
+    master_open: bool,
+    /// `TIOCSPTLCK`.
+    locked: bool,
+    /// `TIOCEXCL`.
+    exclusive: bool,
+    /// How often the slave was hung up; descriptions of earlier lives are dead.
+    life: u64,
 }
 
-impl Default for Tty {
-    fn default() -> Tty {
-        Tty { job: Mutex::new(rank::TTY, Job::default()) }
-    }
-}
+/// What a slave's description remembers of its opening; see [`Tty::open_slave`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlaveLife(u64);
 
 impl Tty {
+    /// A new pair, locked as Linux makes it, whose master is open.
+    #[must_use]
+    pub fn new(index: u32, kernel: Weak<Kernel>) -> Arc<Tty> {
+        let state = State {
+            ldisc: LineDiscipline::new(&Termios2::pty_default()),
+            session: None,
+            foreground: None,
+            slaves: 0,
+            master_open: true,
+            locked: true,
+            exclusive: false,
+            life: 0,
+        };
+        Arc::new(Tty {
+            index,
+            kernel,
+            state: Mutex::new(rank::TTY, state),
+            master_queue: WaitQueue::new(),
+            slave_queue: WaitQueue::new(),
+        })
+    }
+
+    /// The number of its name in devpts.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Its device number as `stat` returns it (`tty_nr`).
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        vfs::makedev(PTS_MAJOR, self.index)
+    }
+
+    /// The queue of one side.
+    #[must_use]
+    pub fn queue(&self, side: Side) -> &WaitQueue {
+        match side {
+            Side::Master => &self.master_queue,
+            Side::Slave => &self.slave_queue,
+        }
+    }
+
+    /// Runs `call` under the lock, then carries out what it caused.
+    fn with<T>(&self, call: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let (result, foreground) = {
+            let mut state = self.state.lock();
+            let result = call(&mut state, &mut effects);
+            (result, state.foreground)
+        };
+        self.carry_out(effects, foreground);
+        result
+    }
+
+    fn carry_out(&self, effects: Effects, foreground: Option<i32>) {
+        if effects.is_empty() {
+            return;
+        }
+        if let (false, Some(pgid), Some(kernel)) = (effects.signals.is_empty(), foreground, self.kernel.upgrade()) {
+            let signals = [
+                (Signals::INT, SIGINT),
+                (Signals::QUIT, SIGQUIT),
+                (Signals::STOP, SIGTSTP),
+                (Signals::WINCH, SIGWINCH),
+            ];
+            for (_, signal) in signals.into_iter().filter(|(bit, _)| effects.signals.contains(*bit)) {
+                kernel.signal_process_group(pgid, SigInfo::new(signal, code::SI_KERNEL));
+            }
+        }
+        let events = |read: Wake, write: Wake| {
+            let mut events = Events::empty();
+            if effects.wake.contains(read) {
+                events |= Events::READABLE | Events::PRI;
+            }
+            if effects.wake.contains(write) {
+                events |= Events::WRITABLE;
+            }
+            events
+        };
+        for (queue, events) in [
+            (&self.slave_queue, events(Wake::SLAVE_READ, Wake::SLAVE_WRITE)),
+            (&self.master_queue, events(Wake::MASTER_READ, Wake::MASTER_WRITE)),
+        ] {
+            if !events.is_empty() {
+                queue.notify(events);
+            }
+        }
+    }
+
+    /// Session and foreground group.
+    #[must_use]
+    pub fn control(&self) -> (Option<i32>, Option<i32>) {
+        let state = self.state.lock();
+        (state.session, state.foreground)
+    }
+
     /// Makes it the controlling terminal of a session, with `foreground` as the foreground group.
     pub fn set_session(&self, session: i32, foreground: i32) {
-        *self.job.lock() = Job { session: Some(session), foreground: Some(foreground) };
+        let mut state = self.state.lock();
+        state.session = Some(session);
+        state.foreground = Some(foreground);
+    }
+
+    /// The window size.
+    #[must_use]
+    pub fn winsize(&self) -> Winsize {
+        self.state.lock().ldisc.winsize()
+    }
+
+    /// Sets the window size; the foreground group is signalled if it changes.
+    pub fn set_winsize(&self, size: Winsize) {
+        self.with(|state, effects| state.ldisc.set_winsize(size, effects));
+    }
+
+    /// Sets the terminal up as another one is, before anybody uses it.
+    pub fn set_termios(&self, termios: &Termios2) {
+        self.with(|state, effects| state.ldisc.set_termios(termios, ldisc::When::Now, effects));
+    }
+
+    /// `TIOCSPTLCK`.
+    pub fn set_locked(&self, locked: bool) {
+        self.state.lock().locked = locked;
+    }
+
+    /// What poll(2) reports for the master, or for a slave's description.
+    #[must_use]
+    pub fn readiness(&self, side: Side, life: Option<SlaveLife>) -> Events {
+        let state = self.state.lock();
+        if life.is_some_and(|life| life.0 != state.life) {
+            return Events::READABLE | Events::WRITABLE | Events::ERR | Events::HUP;
+        }
+        events_of(state.ldisc.readiness(side))
     }
 }
 
-/// A session leader ends: its terminal is hung up and given up (`disassociate_ctty`).
-pub(crate) fn session_leader_exits(kernel: &Kernel, pid: i32) {
-    let tty = kernel.tree.lock().sessions.get_mut(&pid).and_then(|s| s.tty.take());
-    drop(tty);
+fn events_of(ready: Readiness) -> Events {
+    let pairs = [
+        (Readiness::IN, Events::READABLE),
+        (Readiness::OUT, Events::WRITABLE),
+        (Readiness::PRI, Events::PRI),
+        (Readiness::HUP, Events::HUP),
+        (Readiness::ERR, Events::ERR),
+    ];
+    pairs.into_iter().filter(|(bit, _)| ready.contains(*bit)).map(|(_, events)| events).collect()
 }

@@ -1,0 +1,196 @@
+//! Reading and writing both sides of a terminal.
+
+use super::{SlaveLife, Tty};
+use crate::task::CurrentTask;
+use abi::Errno;
+use host::guestmem::HostRange;
+use host::io::{Sink, Source};
+use ldisc::{Effects, ReadOp, ReadResult, Side};
+use std::time::{Duration, Instant};
+use vfs::{Caller, IoCx, IoError};
+
+/// Most bytes read in one go.
+const READ_MAX: usize = 64 << 10;
+/// Bytes written in one go, as Linux's tty layer splits writes.
+const WRITE_PIECE: usize = 2048;
+
+/// What a read of the slave keeps between its waits.
+struct SlaveRead {
+    op: ReadOp,
+    buf: Vec<u8>,
+}
+
+fn now(tty: &Tty) -> u64 {
+    tty.kernel.upgrade().map_or(0, |k| k.uptime_ns())
+}
+
+fn task(caller: &dyn Caller) -> Option<&CurrentTask> {
+    caller.as_any().downcast_ref()
+}
+
+impl Tty {
+    /// A description of the slave is being opened.
+    ///
+    /// # Errors
+    /// `EIO` if it is locked or the master is gone, `EBUSY` if somebody has it for himself.
+    pub fn open_slave(&self, privileged: bool) -> Result<SlaveLife, Errno> {
+        let mut state = self.state.lock();
+        if state.locked || !state.master_open {
+            return Err(Errno::EIO);
+        }
+        if state.exclusive && state.slaves > 0 && !privileged {
+            return Err(Errno::EBUSY);
+        }
+        state.slaves += 1;
+        state.ldisc.slave_opened();
+        Ok(SlaveLife(state.life))
+    }
+
+    /// A description of the slave is gone.
+    pub fn slave_released(&self, life: SlaveLife) {
+        self.with(|state, effects| {
+            if life.0 != state.life {
+                return;
+            }
+            state.slaves = state.slaves.saturating_sub(1);
+            if state.slaves == 0 {
+                state.exclusive = false;
+                state.ldisc.slave_closed(effects);
+            }
+        });
+        self.master_queue.notify(vfs::wait::Events::all());
+    }
+
+    /// read(2) on the slave.
+    ///
+    /// # Errors
+    /// `EIO` and would-block.
+    pub fn read_slave(&self, life: SlaveLife, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        if self.is_dead(life) {
+            return Ok(0);
+        }
+        if let Some(task) = task(io.caller) {
+            self.check_read(task)?;
+        }
+        let now = now(self);
+        let mut read = match io.call.take::<SlaveRead>() {
+            Some(read) => read,
+            None => {
+                let op = self.state.lock().ldisc.begin_read(now);
+                SlaveRead { op, buf: vec![0; dst.remaining().min(READ_MAX)] }
+            }
+        };
+        let nonblock = io.nonblock || io.call.must_finish();
+        let result = self.with(|state, effects| state.ldisc.read(&mut read.op, &mut read.buf, nonblock, now, effects));
+        match result {
+            ReadResult::Done(len) => Ok(dst.put(read.buf.get(..len).unwrap_or_default())?),
+            ReadResult::WouldBlock => Err(IoError::WouldBlock),
+            ReadResult::HungUp if self.is_dead(life) => Ok(0),
+            ReadResult::HungUp => Err(Errno::EIO.into()),
+            ReadResult::Wait { deadline } => {
+                let deadline =
+                    deadline.and_then(|at| Instant::now().checked_add(Duration::from_nanos(at.saturating_sub(now))));
+                let partial = read.op.filled() > 0;
+                io.call.keep(read, deadline, partial);
+                Err(IoError::WouldBlock)
+            }
+        }
+    }
+
+    fn is_dead(&self, life: SlaveLife) -> bool {
+        self.state.lock().life != life.0
+    }
+
+    /// write(2) on the slave.
+    ///
+    /// # Errors
+    /// `EIO` and would-block.
+    pub fn write_slave(&self, life: SlaveLife, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        if let Some(task) = task(io.caller) {
+            self.check_write(task)?;
+        }
+        self.write(src, |tty, bytes| {
+            tty.with(|state, effects| {
+                if state.life != life.0 {
+                    return Err(Errno::EIO);
+                }
+                state.ldisc.output(bytes, effects)
+            })
+        })
+    }
+
+    /// write(2) on the master: as if typed.
+    ///
+    /// # Errors
+    /// `EIO` and would-block.
+    pub fn write_master(&self, src: &mut dyn Source) -> Result<usize, IoError> {
+        self.write(src, |tty, bytes| tty.with(|state, effects| Ok(state.ldisc.input(bytes, effects))))
+    }
+
+    fn write(
+        &self,
+        src: &mut dyn Source,
+        mut put: impl FnMut(&Tty, &[u8]) -> Result<usize, Errno>,
+    ) -> Result<usize, IoError> {
+        let mut done = 0;
+        let mut buf = [0; WRITE_PIECE];
+        while src.remaining() > 0 {
+            let mut blocked = false;
+            let step = src.drain_with(WRITE_PIECE, &mut |ranges| {
+                let len = gather(ranges, &mut buf)?;
+                let taken = put(self, buf.get(..len).unwrap_or_default())?;
+                blocked = taken < len;
+                Ok(taken)
+            });
+            match step {
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno.into()),
+            }
+            if blocked {
+                break;
+            }
+        }
+        if done == 0 && src.remaining() > 0 { Err(IoError::WouldBlock) } else { Ok(done) }
+    }
+
+    /// read(2) on the master.
+    ///
+    /// # Errors
+    /// `EIO` once the slave is closed, and would-block.
+    pub fn read_master(&self, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        let mut buf = vec![0; dst.remaining().min(READ_MAX)];
+        let result = self.with(|state, effects| state.ldisc.read_output(&mut buf, effects));
+        match result {
+            ReadResult::Done(len) => Ok(dst.put(buf.get(..len).unwrap_or_default())?),
+            ReadResult::HungUp => Err(Errno::EIO.into()),
+            ReadResult::Wait { .. } | ReadResult::WouldBlock => Err(IoError::WouldBlock),
+        }
+    }
+
+    /// Whether a slave may be opened: for `TIOCGPTPEER` and tests.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.state.lock().locked
+    }
+
+    /// Runs a call on the line discipline of one side; used by ioctls.
+    pub(super) fn side_call<T>(
+        &self,
+        side: Side,
+        call: impl FnOnce(&mut ldisc::LineDiscipline, Side, &mut Effects) -> T,
+    ) -> T {
+        self.with(|state, effects| call(&mut state.ldisc, side, effects))
+    }
+}
+
+fn gather(ranges: &[HostRange<'_>], buf: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0;
+    for range in ranges {
+        let Some(room) = buf.get_mut(done..).filter(|room| !room.is_empty()) else { break };
+        let len = room.len().min(range.len());
+        range.read(room.get_mut(..len).unwrap_or_default())?;
+        done += len;
+    }
+    Ok(done)
+}

@@ -1,0 +1,238 @@
+//! ioctl(2) on both sides of a terminal (ioctl_tty(2)).
+
+use super::Tty;
+use crate::task::CurrentTask;
+use abi::Errno;
+use abi::raw::general as c;
+use abi::raw::ioctl as n;
+use abi::signal::SIGTTOU;
+use abi::termios::{Termio, Termios, Termios2, Winsize};
+use ldisc::{Flow, Queue, Side, When};
+use std::sync::Arc;
+use vfs::{Caller, Capability, IoError, OpenFile, OpenFlags};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Opens the slave of a master (`TIOCGPTPEER`); devpts's.
+pub trait Opener {
+    /// A new descriptor of the slave, in the caller's table.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    fn open_peer(&self, task: &CurrentTask, flags: OpenFlags) -> Result<i32, Errno>;
+}
+
+fn get<T: FromBytes + IntoBytes>(caller: &dyn Caller, addr: u64) -> Result<T, Errno> {
+    let mut value = T::new_zeroed();
+    caller.copy_in(addr, value.as_mut_bytes())?;
+    Ok(value)
+}
+
+fn put<T: IntoBytes + Immutable>(caller: &dyn Caller, addr: u64, value: &T) -> Result<u64, IoError> {
+    caller.copy_out(addr, value.as_bytes())?;
+    Ok(0)
+}
+
+const TCSETS2: u32 = 0x402c_542b;
+const TCSETSW2: u32 = 0x402c_542c;
+const TCSETSF2: u32 = 0x402c_542d;
+const TCGETS2: u32 = 0x802c_542a;
+const TIOCGPTN: u32 = 0x8004_5430;
+const TIOCSPTLCK: u32 = 0x4004_5431;
+const TIOCGDEV: u32 = 0x8004_5432;
+const TIOCGPKT: u32 = 0x8004_5438;
+const TIOCGPTLCK: u32 = 0x8004_5439;
+const TIOCGEXCL: u32 = 0x8004_5440;
+const TIOCGPTPEER: u32 = 0x5441;
+
+impl Tty {
+    /// ioctl(2).
+    ///
+    /// # Errors
+    /// `ENOTTY` for what terminals do not know; see ioctl_tty(2).
+    pub fn ioctl(
+        self: &Arc<Tty>,
+        side: Side,
+        file: &OpenFile,
+        caller: &dyn Caller,
+        cmd: u32,
+        arg: u64,
+        opener: &dyn Opener,
+    ) -> Result<u64, IoError> {
+        let task: &CurrentTask = caller.as_any().downcast_ref().ok_or(Errno::ENOTTY)?;
+        match cmd {
+            n::TCGETS | TCGETS2 | n::TCGETA => self.get_termios(caller, cmd, arg),
+            n::TCSETS
+            | n::TCSETSW
+            | n::TCSETSF
+            | TCSETS2
+            | TCSETSW2
+            | TCSETSF2
+            | n::TCSETA
+            | n::TCSETAW
+            | n::TCSETAF => self.set_termios_from(task, cmd, arg),
+            n::TIOCGWINSZ => put(caller, arg, &self.winsize()),
+            n::TIOCSWINSZ => {
+                self.set_winsize(get::<Winsize>(caller, arg)?);
+                Ok(0)
+            }
+            n::TCFLSH | n::TCXONC | n::TCSBRK | n::TCSBRKP => self.line_control(task, side, cmd, arg),
+            n::FIONREAD => {
+                let count = self.side_call(side, |ldisc, side, _| ldisc.fionread(side));
+                put(caller, arg, &i32::try_from(count).unwrap_or(i32::MAX))
+            }
+            n::TIOCOUTQ => put(caller, arg, &0i32),
+            n::TIOCSTI => self.fake_input(task, arg),
+            n::TIOCGETD => put(caller, arg, &0i32),
+            n::TIOCSETD => {
+                self.check_change(task, SIGTTOU)?;
+                if get::<i32>(caller, arg)? == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
+            }
+            n::TIOCEXCL => self.set_exclusive(true),
+            n::TIOCNXCL => self.set_exclusive(false),
+            TIOCGEXCL => put(caller, arg, &i32::from(self.state.lock().exclusive)),
+            TIOCGDEV => put(caller, arg, &u32::try_from(self.device()).unwrap_or(u32::MAX)),
+            n::TIOCVHANGUP => {
+                if !task.creds().capable(Capability::SysAdmin) {
+                    return Err(Errno::EPERM.into());
+                }
+                self.vhangup();
+                Ok(0)
+            }
+            n::TIOCSCTTY | n::TIOCNOTTY | n::TIOCGPGRP | n::TIOCSPGRP | n::TIOCGSID => {
+                self.job_control(task, side, file, cmd, arg)
+            }
+            n::TIOCPKT | TIOCGPKT | TIOCGPTN | TIOCSPTLCK | TIOCGPTLCK | TIOCGPTPEER if side == Side::Master => {
+                self.master_only(task, cmd, arg, opener)
+            }
+            _ => Err(Errno::ENOTTY.into()),
+        }
+    }
+
+    fn get_termios(&self, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        let now = *self.state.lock().ldisc.termios();
+        match cmd {
+            TCGETS2 => put(caller, arg, &now),
+            n::TCGETA => put(caller, arg, &now.to_termio()),
+            _ => put(caller, arg, &now.to_termios()),
+        }
+    }
+
+    fn set_termios_from(&self, task: &CurrentTask, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        self.check_change(task, SIGTTOU)?;
+        let now = *self.state.lock().ldisc.termios();
+        let new: Termios2 = match cmd {
+            TCSETS2 | TCSETSW2 | TCSETSF2 => get(task, arg)?,
+            n::TCSETA | n::TCSETAW | n::TCSETAF => now.with_termio(&get::<Termio>(task, arg)?),
+            _ => now.with_termios(&get::<Termios>(task, arg)?),
+        };
+        let when = match cmd {
+            n::TCSETSW | TCSETSW2 | n::TCSETAW => When::Drained,
+            n::TCSETSF | TCSETSF2 | n::TCSETAF => When::Flushed,
+            _ => When::Now,
+        };
+        self.side_call(Side::Slave, |ldisc, _, effects| ldisc.set_termios(&new, when, effects));
+        Ok(0)
+    }
+
+    fn line_control(&self, task: &CurrentTask, side: Side, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        self.check_change(task, SIGTTOU)?;
+        match cmd {
+            n::TCFLSH => {
+                let queue = match arg {
+                    0 => Queue::Input,
+                    1 => Queue::Output,
+                    2 => Queue::Both,
+                    _ => return Err(Errno::EINVAL.into()),
+                };
+                self.side_call(side, |ldisc, side, effects| ldisc.flush(side, queue, effects));
+            }
+            n::TCXONC => {
+                let flow = match arg {
+                    0 => Flow::Stop,
+                    1 => Flow::Start,
+                    2 => Flow::SendStop,
+                    3 => Flow::SendStart,
+                    _ => return Err(Errno::EINVAL.into()),
+                };
+                self.side_call(side, |ldisc, side, effects| ldisc.flow(side, flow, effects));
+            }
+            // A pty has no line that could break, and nothing that drains slowly.
+            _ => {}
+        }
+        Ok(0)
+    }
+
+    /// `TIOCSTI`, which since Linux 6.2 takes privilege.
+    fn fake_input(&self, task: &CurrentTask, arg: u64) -> Result<u64, IoError> {
+        if !task.creds().capable(Capability::SysAdmin) {
+            return Err(Errno::EIO.into());
+        }
+        let byte: u8 = get(task, arg)?;
+        self.with(|state, effects| state.ldisc.input(&[byte], effects));
+        Ok(0)
+    }
+
+    fn set_exclusive(&self, on: bool) -> Result<u64, IoError> {
+        self.state.lock().exclusive = on;
+        Ok(0)
+    }
+
+    fn job_control(
+        self: &Arc<Tty>,
+        task: &CurrentTask,
+        side: Side,
+        file: &OpenFile,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<u64, IoError> {
+        match cmd {
+            n::TIOCSCTTY if side == Side::Slave => {
+                self.make_controlling(task, arg == 1, file.readable())?;
+                return Ok(0);
+            }
+            n::TIOCNOTTY if side == Side::Slave => {
+                self.give_up(task)?;
+                return Ok(0);
+            }
+            n::TIOCSPGRP => {
+                self.set_foreground(task, get(task, arg)?)?;
+                return Ok(0);
+            }
+            n::TIOCGPGRP | n::TIOCGSID => {}
+            _ => return Err(Errno::ENOTTY.into()),
+        }
+        if side == Side::Slave && !self.controls(task) {
+            return Err(Errno::ENOTTY.into());
+        }
+        let (session, foreground) = self.control();
+        if cmd == n::TIOCGPGRP {
+            return put(task, arg, &foreground.unwrap_or(0));
+        }
+        put(task, arg, &session.ok_or(Errno::ENOTTY)?)
+    }
+
+    fn master_only(&self, task: &CurrentTask, cmd: u32, arg: u64, opener: &dyn Opener) -> Result<u64, IoError> {
+        match cmd {
+            TIOCGPTN => put(task, arg, &self.index),
+            TIOCSPTLCK => {
+                let locked = get::<i32>(task, arg)? != 0;
+                self.set_locked(locked);
+                Ok(0)
+            }
+            TIOCGPTLCK => put(task, arg, &i32::from(self.is_locked())),
+            n::TIOCPKT => {
+                let on = get::<i32>(task, arg)? != 0;
+                self.with(|state, _| state.ldisc.set_packet_mode(on));
+                Ok(0)
+            }
+            TIOCGPKT => put(task, arg, &i32::from(self.state.lock().ldisc.packet_mode())),
+            _ => {
+                let flags = OpenFlags::from_bits_retain(arg as u32);
+                if flags.contains(OpenFlags::PATH) || arg as u32 & c::O_CREAT != 0 {
+                    return Err(Errno::EINVAL.into());
+                }
+                Ok(opener.open_peer(task, flags)? as u64)
+            }
+        }
+    }
+}
