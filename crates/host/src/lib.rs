@@ -5,8 +5,11 @@
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
 //! - [`seccomp`]: an assembler for seccomp programs.
+//! - [`spawn`], [`confine`]: a process in namespaces of its own, and what it does to give up the rest.
+//! - [`signalfd`], [`stdio`], [`terminal`]: the caller's signals, standard descriptors and terminal.
 
 pub mod chmod;
+pub mod confine;
 pub mod fault;
 pub mod frames;
 pub mod guestmem;
@@ -14,4 +17,8 @@ pub mod io;
 pub mod mappable;
 pub mod memfile;
 pub mod seccomp;
+pub mod signalfd;
+pub mod spawn;
+pub mod stdio;
+pub mod terminal;
 pub mod window;

@@ -1,1 +1,44 @@
-//! Placeholder until its first commit.
+//! The Sentry's process: how it comes to be, how it is confined, what it is made of, and how the command talks to it.
+//!
+//! - [`spec`]: what the command asks for; [`control`]: what the two say to each other afterwards; [`wire`]: how both are
+//!   written down.
+//! - [`isolate`], [`seccomp`], [`allowed`]: what the Sentry gives up before it runs guests.
+//! - [`entry`]: its `main`.
+
+pub mod allowed;
+pub mod control;
+pub mod entry;
+pub mod isolate;
+pub mod seccomp;
+pub mod spec;
+pub mod wire;
+
+use std::fmt;
+
+/// Why a sandbox could not be started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What the command exits with: 125 for our own failures, 126 and 127 as shells do.
+    pub status: u8,
+    /// One line, without the program's name.
+    pub text: String,
+}
+
+/// The exit status for failures of our own.
+pub const FAILED: u8 = 125;
+
+impl Failure {
+    /// A failure of our own.
+    #[must_use]
+    pub fn ours(text: impl Into<String>) -> Failure {
+        Failure { status: FAILED, text: text.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}

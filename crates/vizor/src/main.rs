@@ -1,1 +1,46 @@
-fn main() {}
+//! Vizor: an application kernel for containers.
+//!
+//! One binary holds all roles. This is the command's: [`options`] says what it can be asked, [`launch`] starts a Sentry,
+//! and [`attach`] stands between the caller (its signals and its terminal, [`terminal`]) and the guest until that ends.
+
+mod attach;
+mod idmap;
+mod launch;
+mod options;
+mod terminal;
+
+use sentry::{FAILED, Failure, entry};
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    if args.next().is_some_and(|name| name == entry::NAME) {
+        let spec = args.next().and_then(|number| number.to_str()?.parse().ok());
+        return spec.map_or(ExitCode::from(FAILED), entry::main);
+    }
+    let done = match options::parse() {
+        options::Asked::Do(options) => run(*options),
+        options::Asked::Text(text) => print(&text),
+        options::Asked::Wrong(failure) => Err(failure),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // Nobody is left to be told if this fails.
+            let _ = writeln!(std::io::stderr(), "vizor: {failure}");
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(options: options::Do) -> Result<u8, Failure> {
+    let sandbox = launch::launch(options)?;
+    attach::attach(sandbox)
+}
+
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map(|()| 0).map_err(|error| Failure::ours(format!("cannot write to standard output: {error}")))
+}

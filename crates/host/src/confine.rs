@@ -1,0 +1,190 @@
+//! What a process does to itself so that it can do little else from then on.
+
+use crate::seccomp::Instruction;
+use abi::termios::Termios;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+
+fn checked(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Installs a seccomp filter on all threads of the process. `no_new_privs` must be set.
+///
+/// # Errors
+/// `EINVAL` or `ENOSYS` if the host can't.
+pub fn install_filter(program: &[Instruction]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: `Instruction` is laid out as `sock_filter`; the call copies the program.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const program,
+        )
+    };
+    match result {
+        // With `TSYNC` a positive result is the thread that could not be brought along.
+        1.. => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        other => checked(other),
+    }
+}
+
+/// Sets attributes on a detached tree of mounts: no devices, no set-user-ID, and read-only if asked.
+///
+/// # Errors
+/// The host's.
+pub fn restrict_mounts(tree: impl AsFd, read_only: bool) -> io::Result<()> {
+    let read_only = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | read_only,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is empty and the attributes are a complete structure of the size given.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+}
+
+/// Where a refused system call is reported.
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on a system call that a filter answers with `SECCOMP_RET_TRAP` ends the process, after a message of `kind`
+/// and a line of text to `report`.
+///
+/// # Errors
+/// The host's.
+pub fn report_refused_calls(report: &OwnedFd, kind: u8) -> io::Result<()> {
+    KIND.store(i32::from(kind), Ordering::Relaxed);
+    REPORT.store(report.as_raw_fd(), Ordering::Relaxed);
+    action(libc::SIGSYS, on_refused)
+}
+
+static KIND: AtomicI32 = AtomicI32::new(0);
+
+fn action(signal: i32, handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)) -> io::Result<()> {
+    // SAFETY: a complete action whose handler has the right type.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        libc::sigfillset(&raw mut action.sa_mask);
+        checked(libc::c_long::from(libc::sigaction(signal, &raw const action, core::ptr::null_mut())))
+    }
+}
+
+/// A line of text without allocation.
+struct Line {
+    bytes: [u8; 160],
+    len: usize,
+}
+
+impl core::fmt::Write for Line {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let len = s.len().min(room.len());
+        let (Some(to), Some(from)) = (room.get_mut(..len), s.as_bytes().get(..len)) else { return Ok(()) };
+        to.copy_from_slice(from);
+        self.len += len;
+        Ok(())
+    }
+}
+
+/// `siginfo` of a refused call: the fields after the common ones.
+#[repr(C)]
+struct Refused {
+    common: [i32; 4],
+    address: u64,
+    number: i32,
+    arch: u32,
+}
+
+extern "C" fn on_refused(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    use core::fmt::Write;
+    let mut line = Line { bytes: [0; 160], len: 0 };
+    // SAFETY: the kernel passes a valid siginfo, of this form for `SIGSYS`, and a valid ucontext.
+    let (number, registers) = unsafe {
+        let registers = (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        ((*info.cast::<Refused>()).number, registers)
+    };
+    let argument = |register: i32| registers.get(register as usize).copied().unwrap_or(0);
+    let _ = line.write_char(char::from(KIND.load(Ordering::Relaxed) as u8));
+    let _ = write!(
+        line,
+        "the sentry made host system call {number}({:#x}, {:#x}, {:#x}, {:#x}), which is not on its list",
+        argument(libc::REG_RDI),
+        argument(libc::REG_RSI),
+        argument(libc::REG_RDX),
+        argument(libc::REG_R10),
+    );
+    // SAFETY: async-signal-safe calls on a local buffer.
+    unsafe {
+        libc::write(REPORT.load(Ordering::Relaxed), line.bytes.as_ptr().cast(), line.len);
+        libc::_exit(125);
+    }
+}
+
+/// The caller's terminal, to be put right if its owner is killed.
+struct Saved(UnsafeCell<MaybeUninit<Termios>>);
+
+// SAFETY: written only while `ARMED` is false, read only while it is true, by the handler.
+unsafe impl Sync for Saved {}
+
+static SAVED: Saved = Saved(UnsafeCell::new(MaybeUninit::uninit()));
+static ARMED: AtomicBool = AtomicBool::new(false);
+static TERMINAL: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on the process ends when its parent does (or at `SIGTERM`), and restores what [`hold_terminal`] was given.
+///
+/// # Errors
+/// The host's.
+pub fn end_with_parent() -> io::Result<()> {
+    action(libc::SIGTERM, on_end)?;
+    // SAFETY: sets an attribute of the process.
+    checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) }))
+}
+
+/// Names the terminal that settings are restored on.
+pub fn set_terminal(terminal: &OwnedFd) {
+    TERMINAL.store(terminal.as_raw_fd(), Ordering::Relaxed);
+}
+
+/// Has these settings restored when the process ends at its parent's death; `None` leaves the terminal alone. Only for one
+/// thread, always the same.
+pub fn hold_terminal(settings: Option<Termios>) {
+    ARMED.store(false, Ordering::SeqCst);
+    if let Some(settings) = settings {
+        // SAFETY: not armed, so nobody reads it.
+        unsafe { (*SAVED.0.get()).write(settings) };
+        ARMED.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Puts back the terminal's settings if they are held, and ends the process.
+pub fn end_now() -> ! {
+    // SAFETY: armed means written; the calls are async-signal-safe.
+    unsafe {
+        if ARMED.load(Ordering::SeqCst) {
+            libc::ioctl(TERMINAL.load(Ordering::Relaxed), libc::TCSETS, SAVED.0.get());
+        }
+        libc::_exit(143)
+    }
+}
+
+extern "C" fn on_end(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    end_now();
+}

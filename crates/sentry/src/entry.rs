@@ -1,0 +1,114 @@
+//! The Sentry's `main`.
+
+use crate::control::{BROKEN, Channel, Report};
+use crate::isolate;
+use crate::spec::{DonatedFd, Spec};
+use crate::{FAILED, Failure, seccomp};
+use host::spawn::inherited;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
+use std::io::{Read, Seek};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+/// The name under which the Sentry runs.
+pub const NAME: &str = "vizor-sentry";
+
+/// Whether guests get a console of their own when the caller has a terminal.
+pub const HAS_CONSOLE: bool = false;
+
+/// Runs a Sentry, whose specification is in the inherited descriptor of this number.
+#[must_use]
+pub fn main(spec: DonatedFd) -> ExitCode {
+    // Before the control socket is known, nobody can be told more than that.
+    let Some(spec) = read_spec(spec) else { return ExitCode::from(FAILED) };
+    let Ok(control) = inherited(spec.control) else { return ExitCode::from(FAILED) };
+    let control = Arc::new(Channel::of(control));
+    report_panics(&control);
+    if let Err(failure) = run(&spec, &control) {
+        let _ = control.report(&Report::Failed(failure.status, failure.text));
+    }
+    ExitCode::from(FAILED)
+}
+
+fn read_spec(fd: DonatedFd) -> Option<Spec> {
+    let mut file = std::fs::File::from(inherited(fd).ok()?);
+    let mut record = Vec::new();
+    file.rewind().ok()?;
+    file.read_to_end(&mut record).ok()?;
+    Spec::decode(&record)
+}
+
+/// A panic anywhere ends the whole sandbox, and the command says why.
+fn report_panics(control: &Arc<Channel>) {
+    static CONTROL: OnceLock<Arc<Channel>> = OnceLock::new();
+    let _ = CONTROL.set(Arc::clone(control));
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(control) = CONTROL.get() {
+            let _ = control.report(&Report::Broken(panic.to_string().replace('\n', " ")));
+        }
+        std::process::exit(i32::from(FAILED));
+    }));
+}
+
+/// Descriptors that the command donated.
+pub struct Donated {
+    /// The debug log.
+    pub log: Option<OwnedFd>,
+    /// Where traces go.
+    pub trace: Option<OwnedFd>,
+    /// Standard input, output and error.
+    pub stdio: [Option<OwnedFd>; 3],
+    /// The console's stream.
+    pub console: Option<OwnedFd>,
+}
+
+fn take(fd: DonatedFd) -> Result<OwnedFd, Failure> {
+    inherited(fd).map_err(|error| Failure::ours(format!("descriptor {fd} was not handed over: {error}")))
+}
+
+fn take_all(spec: &Spec) -> Result<Donated, Failure> {
+    use crate::spec::Stdio;
+    let stdio = |stdio: Stdio| match stdio {
+        Stdio::Donated(fd) => take(fd).map(Some),
+        _ => Ok(None),
+    };
+    Ok(Donated {
+        log: spec.log.map(take).transpose()?,
+        trace: spec.trace.map(take).transpose()?,
+        stdio: [stdio(spec.stdio[0])?, stdio(spec.stdio[1])?, stdio(spec.stdio[2])?],
+        console: spec.console.map(|c| take(c.stream)).transpose()?,
+    })
+}
+
+/// Has the process end when the command does.
+fn bind_to_command(spec: &Spec, control: &Channel) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::ours(format!("cannot watch the command: {error}"));
+    if let Some(console) = &spec.console {
+        // Kept open for as long as the process lives.
+        static TERMINAL: OnceLock<Result<OwnedFd, Failure>> = OnceLock::new();
+        host::confine::set_terminal(TERMINAL.get_or_init(|| take(console.terminal)).as_ref().map_err(Clone::clone)?);
+    }
+    host::confine::end_with_parent().map_err(failed)?;
+    // It may have ended before it was watched.
+    let mut watched = [PollFd::new(control, PollFlags::empty())];
+    poll(&mut watched, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(|e| failed(e.into()))?;
+    if watched.iter().any(|fd| fd.revents().contains(PollFlags::HUP)) {
+        host::confine::end_now();
+    }
+    Ok(())
+}
+
+fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
+    bind_to_command(spec, control)?;
+    host::confine::report_refused_calls(control.socket(), BROKEN)
+        .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
+    let donated = take_all(spec)?;
+    let trees = isolate::open_trees(spec)?;
+    isolate::empty_root()?;
+    isolate::raise_descriptor_limit();
+    isolate::drop_privileges()?;
+    seccomp::install(spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
+    drop((donated, trees));
+    Err(Failure::ours("the sandbox is not assembled yet"))
+}

@@ -1,0 +1,116 @@
+//! How the Sentry gives up what the host lets it have: its view of the file system, its capabilities, and its way back.
+//!
+//! Order matters: trees are opened while the host's paths can still be seen, the root is emptied while the namespace's
+//! capabilities are still there, and those go before the first thread is made, since they belong to threads.
+
+use crate::Failure;
+use crate::spec::Spec;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, fchdir, getrlimit, pivot_root, set_dumpable_behavior, setrlimit,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// The host directories that the guest sees, as trees of mounts that hang nowhere.
+pub struct Trees {
+    /// The root.
+    pub root: OwnedFd,
+    /// The volumes, in the order of the specification.
+    pub volumes: Vec<OwnedFd>,
+    /// This process's `/proc/self/maps`, for the platform.
+    pub maps: std::fs::File,
+}
+
+fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
+    let fail = |error: io::Error| {
+        let shown = String::from_utf8_lossy(path);
+        Failure::ours(format!("cannot open the directory {shown:?}: {error}"))
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, std::ffi::OsStr::from_bytes(path), flags).map_err(|e| fail(e.into()))?;
+    host::confine::restrict_mounts(&tree, read_only).map_err(fail)?;
+    Ok(tree)
+}
+
+/// Opens what the specification names, with all that is mounted below.
+///
+/// # Errors
+/// With the directory's name.
+pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
+    let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Failure::ours(format!("cannot read /proc/self/maps: {error}; is /proc mounted?")))?;
+    Ok(Trees {
+        root: tree(&spec.rootfs, !spec.writable)?,
+        volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
+        maps: maps.into(),
+    })
+}
+
+/// Replaces the root by an empty file system that can't be written, and lets go of the old one.
+///
+/// # Errors
+/// If the host refuses mounts in a user namespace.
+pub fn empty_root() -> Result<(), Failure> {
+    pivot().map_err(|error| {
+        Failure::ours(format!(
+            "cannot mount in a namespace of its own: {error}; a security module may forbid it \
+             (kernel.apparmor_restrict_unprivileged_userns=1, for one)"
+        ))
+    })
+}
+
+fn pivot() -> io::Result<()> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "size", "4k")?;
+    fsconfig_set_string(&fs, "mode", "0555")?;
+    fsconfig_create(&fs)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    fchdir(&root)?;
+    // The old root ends up on top of the new one, and is then detached with everything below it.
+    pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// Drops every capability for good, and whatever else could be used to get more.
+///
+/// # Errors
+/// The host's.
+pub fn drop_privileges() -> Result<(), Failure> {
+    let drop = || -> io::Result<()> {
+        rustix::thread::clear_ambient_capability_set()?;
+        for capability in CapabilitySet::all().iter() {
+            // Numbers that this host does not know are no capabilities here.
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        rustix::thread::set_capabilities(None, sets)?;
+        rustix::thread::set_no_new_privs(true)?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        Ok(())
+    };
+    drop().map_err(|error| Failure::ours(format!("cannot drop capabilities: {error}")))
+}
+
+/// Lets the Sentry open as many files as the host allows: it holds those of all guests.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,355 @@
+//! Standing between the caller and the guest until the guest's first process has ended.
+//!
+//! One loop over the control channel, the caller's signals, the terminal and the console's stream. Each direction of the
+//! console has one buffer, and its source is read only when that is empty: a slow side holds up the other, and nothing is
+//! lost.
+
+use crate::launch::Sandbox;
+use crate::terminal::Terminal;
+use abi::signal as s;
+use host::signalfd::{Arrival, SignalFd, suffer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use sentry::control::{Report, Request};
+use sentry::{FAILED, Failure};
+use std::io;
+
+/// What is passed on to the guest. Those that stop a background process that uses its terminal are left to do so.
+const FORWARDED: &[i32] = &[
+    s::SIGHUP,
+    s::SIGINT,
+    s::SIGQUIT,
+    s::SIGUSR1,
+    s::SIGUSR2,
+    s::SIGALRM,
+    s::SIGTERM,
+    s::SIGCONT,
+    s::SIGTSTP,
+    s::SIGWINCH,
+];
+
+/// How often a process in the background looks whether it still is.
+const BACKGROUND_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// Bytes on their way.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    done: usize,
+}
+
+impl Buffer {
+    const SIZE: usize = 16 << 10;
+
+    fn is_empty(&self) -> bool {
+        self.done >= self.bytes.len()
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.bytes.get(self.done..).unwrap_or_default()
+    }
+
+    /// Refills it by `read`, which returns how much it read.
+    fn fill<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+        self.done = 0;
+        self.bytes.resize(Self::SIZE, 0);
+        let result = read(&mut self.bytes);
+        self.bytes.truncate(result.as_ref().map_or(0, |len| *len));
+        result
+    }
+}
+
+/// The console and the terminal that it is joined to.
+struct Relay {
+    terminal: Terminal,
+    stream: OwnedFd,
+    input: Buffer,
+    output: Buffer,
+    /// The terminal gives no more input.
+    input_ended: bool,
+    /// The guest gives no more output.
+    output_ended: bool,
+}
+
+/// Runs until the guest has ended and returns the status to exit with.
+pub fn attach(sandbox: Sandbox) -> Result<u8, Failure> {
+    let signals = SignalFd::new(FORWARDED).map_err(|e| Failure::ours(format!("cannot take signals: {e}")))?;
+    let relay = sandbox.console.map(|(terminal, stream)| Relay {
+        terminal,
+        stream,
+        input: Buffer::default(),
+        output: Buffer::default(),
+        input_ended: false,
+        output_ended: false,
+    });
+    let mut session = Session { sentry: sandbox.sentry, control: sandbox.control, signals, relay, ended: None };
+    let result = session.run();
+    if let Some(relay) = &mut session.relay {
+        relay.terminal.detach();
+    }
+    // Nothing may be left behind: the Sentry's namespace is gone once it is.
+    if result.is_err() {
+        session.sentry.kill();
+    }
+    let _ = session.sentry.wait();
+    result
+}
+
+struct Session {
+    sentry: host::spawn::Child,
+    control: sentry::control::Channel,
+    signals: SignalFd,
+    relay: Option<Relay>,
+    /// The guest has ended; its last output may still be on its way.
+    ended: Option<u8>,
+}
+
+/// What poll(2) found.
+struct Ready {
+    control: bool,
+    signals: bool,
+    terminal: PollFlags,
+    stream: PollFlags,
+}
+
+impl Session {
+    fn run(&mut self) -> Result<u8, Failure> {
+        self.take_terminal();
+        loop {
+            if let Some(status) = self.ended
+                && self.relay.as_ref().is_none_or(Relay::drained)
+            {
+                return Ok(status);
+            }
+            let ready = self.wait()?;
+            if ready.control {
+                self.hear()?;
+            }
+            if ready.signals {
+                while let Some(arrival) = self.signals.next() {
+                    self.forward(arrival);
+                }
+            }
+            if let Some(relay) = &mut self.relay {
+                relay.carry(&ready);
+                if !relay.terminal.attached() {
+                    self.take_terminal();
+                }
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<Ready, Failure> {
+        let (terminal, stream) = self.relay.as_ref().map_or((PollFlags::empty(), PollFlags::empty()), Relay::interest);
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        // A descriptor that nothing is wanted of is left out: its end would be reported over and over.
+        let mut add = |fd, wanted: PollFlags| {
+            (!wanted.is_empty()).then(|| {
+                fds.push(PollFd::from_borrowed_fd(fd, wanted));
+                fds.len() - 1
+            })
+        };
+        let control = add(self.control.as_fd(), if self.ended.is_none() { PollFlags::IN } else { PollFlags::empty() });
+        let relay = self.relay.as_ref();
+        let terminal = relay.and_then(|relay| add(relay.terminal.as_fd(), terminal));
+        let stream = relay.and_then(|relay| add(relay.stream.as_fd(), stream));
+        let timeout = relay.filter(|relay| !relay.terminal.attached()).map(|_| &BACKGROUND_CHECK);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Failure::ours(format!("cannot wait: {error}"))),
+        }
+        let found = |at: Option<usize>| at.and_then(|at| fds.get(at)).map_or(PollFlags::empty(), PollFd::revents);
+        Ok(Ready {
+            control: !found(control).is_empty(),
+            signals: !found(Some(0)).is_empty(),
+            terminal: found(terminal),
+            stream: found(stream),
+        })
+    }
+
+    /// Takes what the Sentry reports.
+    fn hear(&mut self) -> Result<(), Failure> {
+        while self.ended.is_none() {
+            match self.control.next_report() {
+                Ok(None) => return Ok(()),
+                Ok(Some(Report::Started | Report::Continued)) => {}
+                Ok(Some(Report::Stopped(signal))) => self.stop(signal),
+                Ok(Some(Report::Exited(status))) => self.ended = Some(status),
+                Ok(Some(Report::Killed(signal))) => {
+                    self.ended = Some(u8::try_from(128 + signal).unwrap_or(FAILED));
+                }
+                Ok(Some(Report::Failed(status, text))) => return Err(Failure { status, text }),
+                Ok(Some(Report::Broken(why))) => return Err(Failure::ours(format!("internal error: {why}"))),
+                Err(_) => return Err(self.lost()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The Sentry has ended without a word.
+    fn lost(&self) -> Failure {
+        let status = self.sentry.wait().ok().flatten();
+        if let Some(error) = self.sentry.start_error() {
+            return Failure::ours(format!("cannot execute /proc/self/exe: {error}"));
+        }
+        let signal = status.and_then(|status| status.terminating_signal());
+        Failure::ours(match signal {
+            Some(signal) => format!("the sandbox was killed by signal {signal}"),
+            None => "internal error: the sandbox ended without a report".to_owned(),
+        })
+    }
+
+    fn forward(&mut self, arrival: Arrival) {
+        match arrival.signal {
+            s::SIGWINCH => self.tell_window(),
+            s::SIGINT | s::SIGTERM | s::SIGHUP if self.ended.is_some() => {
+                // The guest is gone; whoever is impatient need not wait for its last output.
+                self.relay = None;
+            }
+            signal => self.request(Request::Signal { signal, terminal: arrival.from_kernel }),
+        }
+    }
+
+    fn request(&self, request: Request) {
+        // A Sentry that is gone is noticed when its reports end.
+        let _ = self.control.request(&request);
+    }
+
+    fn tell_window(&self) {
+        if let Some(relay) = &self.relay {
+            self.request(Request::Window(relay.terminal.window()));
+        }
+    }
+
+    /// Makes the terminal raw if this process is in its foreground.
+    fn take_terminal(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        if relay.terminal.attached() || relay.input_ended || !relay.terminal.in_foreground() {
+            return;
+        }
+        let Ok(settings) = relay.terminal.settings() else { return };
+        // First who restores them, then the change.
+        let _ = self.control.request(&Request::Attached(Some(settings)));
+        if relay.terminal.attach(settings).is_ok() {
+            self.tell_window();
+        }
+    }
+
+    /// The guest was stopped: so is this process, with the terminal as it was, until someone continues it.
+    fn stop(&mut self, signal: i32) {
+        if let Some(relay) = &mut self.relay {
+            relay.flush();
+            relay.terminal.detach();
+        }
+        self.request(Request::Attached(None));
+        // Only these are told apart by shells; the others can't be suffered without a handler of their own.
+        suffer(if matches!(signal, s::SIGTSTP | s::SIGTTIN | s::SIGTTOU) { signal } else { s::SIGSTOP });
+        self.take_terminal();
+        self.request(Request::Signal { signal: s::SIGCONT, terminal: false });
+    }
+}
+
+impl Relay {
+    /// Whether all output has been written that ever comes.
+    fn drained(&self) -> bool {
+        self.output_ended && self.output.is_empty()
+    }
+
+    /// What to wait for on the terminal and on the stream.
+    fn interest(&self) -> (PollFlags, PollFlags) {
+        let (mut terminal, mut stream) = (PollFlags::empty(), PollFlags::empty());
+        if self.input.is_empty() {
+            if self.terminal.attached() && !self.input_ended {
+                terminal |= PollFlags::IN;
+            }
+        } else {
+            stream |= PollFlags::OUT;
+        }
+        if !self.output.is_empty() {
+            terminal |= PollFlags::OUT;
+        } else if !self.output_ended {
+            stream |= PollFlags::IN;
+        }
+        (terminal, stream)
+    }
+
+    fn carry(&mut self, ready: &Ready) {
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        if ready.stream.intersects(PollFlags::IN | gone) && self.output.is_empty() && !self.output_ended {
+            self.receive();
+        }
+        if ready.terminal.intersects(PollFlags::OUT | gone) && !self.output.is_empty() {
+            self.put();
+        }
+        if ready.terminal.intersects(PollFlags::IN | gone) && self.input.is_empty() && !self.input_ended {
+            self.get();
+        }
+        if ready.stream.intersects(PollFlags::OUT | gone) && !self.input.is_empty() {
+            self.transmit();
+        }
+    }
+
+    /// From the guest.
+    fn receive(&mut self) {
+        let stream = &self.stream;
+        match self.output.fill(|buffer| recv(stream, buffer, RecvFlags::DONTWAIT).map(|(_, len)| len)) {
+            Ok(0) => self.output_ended = true,
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.output_ended = true,
+        }
+    }
+
+    /// To the terminal.
+    fn put(&mut self) {
+        match self.terminal.write(self.output.pending()) {
+            Ok(len) => self.output.done += len,
+            // A terminal that is gone swallows the rest; the guest is told by SIGHUP.
+            Err(_) => self.output.done = self.output.bytes.len(),
+        }
+    }
+
+    /// From the terminal.
+    fn get(&mut self) {
+        let terminal = &self.terminal;
+        let read = self.input.fill(|buffer| match terminal.read(buffer) {
+            Ok(None) => Err(None),
+            Ok(Some(len)) => Ok(len),
+            Err(error) => Err(Some(error)),
+        });
+        match read {
+            Ok(1..) | Err(None) => {}
+            Ok(0) | Err(Some(_)) => self.input_ended = true,
+        }
+    }
+
+    /// To the guest.
+    fn transmit(&mut self) {
+        match send(&self.stream, self.input.pending(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(len) => self.input.done += len,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.input.done = self.input.bytes.len(),
+        }
+    }
+
+    /// Writes what has come from the guest so far, before this process stops.
+    fn flush(&mut self) {
+        let short = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        loop {
+            if self.output.is_empty() {
+                self.receive();
+            }
+            if self.output.is_empty() {
+                return;
+            }
+            let writable = {
+                let mut fds = [PollFd::new(&self.terminal, PollFlags::OUT)];
+                poll(&mut fds, Some(&short)).map_err(io::Error::from).is_ok_and(|n| n > 0)
+            };
+            if !writable {
+                return;
+            }
+            self.put();
+        }
+    }
+}

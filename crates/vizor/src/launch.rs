@@ -1,0 +1,239 @@
+//! Starting a Sentry: the specification, what it inherits, and its namespaces.
+
+use crate::options::Do;
+use crate::{idmap, terminal};
+use host::spawn::{Child, NAMESPACES, Program, spawn};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sentry::Failure;
+use sentry::control::Channel;
+use sentry::entry;
+use sentry::spec::{ConsoleSpec, Spec, Stdio};
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// Capabilities that setting up the namespace takes: `CAP_SETPCAP`, to give up all others, and `CAP_SYS_ADMIN`, to mount.
+const SETUP_CAPABILITIES: &[u8] = &[8, 21];
+
+/// A Sentry that has been started.
+pub struct Sandbox {
+    /// Its process.
+    pub sentry: Child,
+    /// The control channel to it.
+    pub control: Channel,
+    /// The caller's terminal and the stream of the guest's console.
+    pub console: Option<(terminal::Terminal, OwnedFd)>,
+}
+
+/// Descriptors that the Sentry inherits.
+#[derive(Default)]
+struct Donations(Vec<OwnedFd>);
+
+impl Donations {
+    /// Notes one and returns its number.
+    fn add(&mut self, fd: OwnedFd) -> i32 {
+        let number = fd.as_raw_fd();
+        self.0.push(fd);
+        number
+    }
+}
+
+fn host(what: &str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::ours(format!("{what}: {error}"))
+}
+
+/// Starts a Sentry.
+pub fn launch(options: Do) -> Result<Sandbox, Failure> {
+    let mut donations = Donations::default();
+    let (control, theirs) = Channel::pair().map_err(host("cannot make a socket"))?;
+    let theirs = theirs.into_socket();
+    let (stdio, console_spec, console) = standard(&mut donations)?;
+    let spec = specify(options, &mut donations, theirs, stdio, console_spec)?;
+
+    let record = memory_file(&spec.encode()).map_err(host("cannot make a memory file"))?;
+    let number = donations.add(record);
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Failure::ours(format!("cannot open /dev/null: {error}")))?;
+    let keep: Vec<_> = donations.0.iter().map(AsFd::as_fd).collect();
+    let argument = CString::new(number.to_string()).unwrap_or_default();
+    let name = CString::new(entry::NAME).unwrap_or_default();
+    let program = Program {
+        path: c"/proc/self/exe",
+        args: &[&name, &argument],
+        // Few threads allocate much; an arena for each would only cost memory.
+        env: &[c"MALLOC_ARENA_MAX=2"],
+        stdio: null.as_fd(),
+        keep: &keep,
+        capabilities: SETUP_CAPABILITIES,
+    };
+    let mut sentry = spawn(&program, NAMESPACES).map_err(no_namespaces)?;
+    idmap::write(sentry.pid()).inspect_err(|_| sentry.kill())?;
+    sentry.release().map_err(host("the sentry did not start"))?;
+    Ok(Sandbox { sentry, control, console })
+}
+
+/// Why there can be no namespaces, with the setting to change.
+fn no_namespaces(error: io::Error) -> Failure {
+    let is = |file: &str, value: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
+    let cure = if is("/proc/sys/user/max_user_namespaces", "0") {
+        "; raise the sysctl user.max_user_namespaces"
+    } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "; set the sysctl kernel.unprivileged_userns_clone=1"
+    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "; set the sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+    } else {
+        "; the host must allow user namespaces (sysctl user.max_user_namespaces, and any seccomp filter in force)"
+    };
+    Failure::ours(format!("cannot make namespaces: {error}{cure}"))
+}
+
+fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::Write;
+    let mut file = std::fs::File::from(memfd_create("vizor-spec", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    Ok(file.into())
+}
+
+type Standard = ([Stdio; 3], Option<ConsoleSpec>, Option<(terminal::Terminal, OwnedFd)>);
+
+/// What the guest's standard descriptors are. Where output goes to a terminal, the guest has a console, and every
+/// standard descriptor that is this terminal becomes it. Otherwise (`vizor do ls | less`) the terminal is somebody else's
+/// too, and is handed on as it is.
+fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
+    let fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut console_spec = None;
+    let mut console = None;
+    if sentry::entry::HAS_CONSOLE && !host::stdio::was_closed(1) && host::terminal::settings(fds[1]).is_ok() {
+        let terminal = terminal::Terminal::new(fds[1])?;
+        let made = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = made.map_err(|e| host("cannot make a socket")(e.into()))?;
+        let size = terminal.window();
+        console_spec = Some(ConsoleSpec {
+            terminal: donations.add(duplicate(fds[1])?),
+            stream: donations.add(theirs),
+            window: [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel],
+        });
+        console = Some((terminal, ours));
+    }
+    let mut stdio = [Stdio::Closed; 3];
+    for (number, (slot, fd)) in (0..).zip(stdio.iter_mut().zip(fds)) {
+        if host::stdio::was_closed(number) {
+            continue;
+        }
+        *slot = match &console {
+            Some((terminal, _)) if terminal.is(fd) => Stdio::Console,
+            _ => Stdio::Donated(donations.add(duplicate(fd)?)),
+        };
+    }
+    Ok((stdio, console_spec, console))
+}
+
+fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Failure> {
+    fcntl_dupfd_cloexec(fd, 3).map_err(|e| host("cannot duplicate a descriptor")(e.into()))
+}
+
+fn specify(
+    options: Do,
+    donations: &mut Donations,
+    control: OwnedFd,
+    stdio: [Stdio; 3],
+    console: Option<ConsoleSpec>,
+) -> Result<Spec, Failure> {
+    let rootfs = root_directory(&options.rootfs)?;
+    let strace = options.strace();
+    let log = options.debug_log.as_deref().map(debug_log).transpose()?.map(|fd| donations.add(fd));
+    let trace = match (&strace, log) {
+        (Some(_), None) if !host::stdio::was_closed(2) => Some(donations.add(duplicate(rustix::stdio::stderr())?)),
+        _ => None,
+    };
+    let (uid, gid, groups) = match options.user {
+        Some((uid, gid)) => (uid, gid.unwrap_or(uid), Vec::new()),
+        None => caller()?,
+    };
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    Ok(Spec {
+        rootfs,
+        writable: options.rw,
+        volumes: options.volumes()?,
+        env: environment(&options)?,
+        cwd: working_directory(&options)?,
+        uid,
+        gid,
+        groups,
+        umask: umask.bits(),
+        hostname: hostname(&options)?,
+        strace,
+        control: donations.add(control),
+        stdio,
+        console,
+        log,
+        trace,
+        args: options.command.into_iter().map(OsStringExt::into_vec).collect(),
+    })
+}
+
+fn root_directory(path: &Path) -> Result<Vec<u8>, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::ours(format!("--rootfs {}: {why}; give an existing directory", path.display()))
+    };
+    let real = path.canonicalize().map_err(|error| wrong(&error))?;
+    if !real.is_dir() {
+        return Err(wrong(&"not a directory"));
+    }
+    Ok(real.into_os_string().into_vec())
+}
+
+fn debug_log(path: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = open(path, flags, Mode::from_raw_mode(0o666));
+    opened.map_err(|error| Failure::ours(format!("--debug-log {}: {error}", path.display())))
+}
+
+fn caller() -> Result<(u32, u32, Vec<u32>), Failure> {
+    let groups = rustix::process::getgroups().map_err(|e| host("cannot tell the caller's groups")(e.into()))?;
+    let groups = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
+    Ok((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), groups))
+}
+
+fn environment(options: &Do) -> Result<Vec<Vec<u8>>, Failure> {
+    const PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut all: Vec<Vec<u8>> = if options.clean_env { vec![PATH.to_vec()] } else { Vec::new() };
+    for (name, value) in std::env::vars_os() {
+        if !options.clean_env || name == "HOME" || name == "TERM" {
+            all.push([name.as_bytes(), b"=", value.as_bytes()].concat());
+        }
+    }
+    for variable in options.variables()? {
+        let name = variable.iter().position(|b| *b == b'=').map_or(0, |at| at + 1);
+        all.retain(|other| other.get(..name) != variable.get(..name));
+        all.push(variable);
+    }
+    Ok(all)
+}
+
+fn working_directory(options: &Do) -> Result<(Vec<u8>, bool), Failure> {
+    match &options.cwd {
+        Some(path) if path.is_absolute() => Ok((path.as_os_str().as_bytes().to_vec(), true)),
+        Some(path) => {
+            Err(Failure::ours(format!("--cwd {}: not absolute; give a path that starts with /", path.display())))
+        }
+        // A directory that was removed has no path; the guest starts in / then.
+        None => Ok((std::env::current_dir().map_or_else(|_| b"/".to_vec(), |p| p.into_os_string().into_vec()), false)),
+    }
+}
+
+fn hostname(options: &Do) -> Result<Vec<u8>, Failure> {
+    const LONGEST: usize = 64;
+    match &options.hostname {
+        Some(name) if name.is_empty() || name.len() > LONGEST => {
+            Err(Failure::ours(format!("--hostname {name:?}: give 1 to {LONGEST} bytes")))
+        }
+        Some(name) => Ok(name.as_bytes().to_vec()),
+        None => Ok(rustix::system::uname().nodename().to_bytes().to_vec()),
+    }
+}
