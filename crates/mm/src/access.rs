@@ -66,6 +66,17 @@ impl MemoryManager {
         if !state.runs.find(addr).is_some_and(|(_, run)| allows(run.access, want)) {
             self.ensure(state, changes, addr, want)?;
         }
+        self.piece_of_run(state, changes, addr, want, max)
+    }
+
+    fn piece_of_run(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        addr: u64,
+        want: Access,
+        max: usize,
+    ) -> Result<Piece, FaultError> {
         let State { runs, windows, .. } = state;
         let (start, run) = runs.find(addr).ok_or(FaultError::UNMAPPED)?;
         let len = (run.end - addr).min(max as u64);
@@ -93,7 +104,7 @@ impl MemoryManager {
         &self,
         addr: u64,
         len: usize,
-        want: Access,
+        (want, forced): (Access, bool),
         mut each: impl FnMut(HostRange<'_>, usize) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if !self.access_ok(addr, len as u64) {
@@ -101,9 +112,15 @@ impl MemoryManager {
         }
         let mut done = 0;
         while done < len {
+            let (at, max) = (addr + done as u64, (len - done).min(STEP));
             let step = self.change(|state, changes| {
-                let max = (len - done).min(STEP);
-                let piece = self.piece(state, changes, addr + done as u64, want, max).map_err(|_| Fault { done: 0 })?;
+                let piece = if forced {
+                    self.ensure_forced(state, changes, at, want.write)
+                        .and_then(|()| self.piece_of_run(state, changes, at, want, max))
+                } else {
+                    self.piece(state, changes, at, want, max)
+                };
+                let piece = piece.map_err(|_| Fault { done: 0 })?;
                 let range = piece.range();
                 each(range, done).map(|()| range.len())
             });
@@ -120,7 +137,7 @@ impl MemoryManager {
     /// # Errors
     /// [`Fault`] (`EFAULT`) with the number of bytes before it.
     pub fn copy_in(&self, addr: u64, dst: &mut [u8]) -> Result<(), Fault> {
-        self.transfer(addr, dst.len(), READ, |range, done| {
+        self.transfer(addr, dst.len(), (READ, false), |range, done| {
             range.read(dst.get_mut(done..done + range.len()).unwrap_or_default())
         })
     }
@@ -130,7 +147,7 @@ impl MemoryManager {
     /// # Errors
     /// [`Fault`] (`EFAULT`) with the number of bytes before it.
     pub fn copy_out(&self, addr: u64, src: &[u8]) -> Result<(), Fault> {
-        self.transfer(addr, src.len(), WRITE, |range, done| {
+        self.transfer(addr, src.len(), (WRITE, false), |range, done| {
             range.write(src.get(done..done + range.len()).unwrap_or_default())
         })
     }
@@ -140,7 +157,27 @@ impl MemoryManager {
     /// # Errors
     /// [`Fault`] (`EFAULT`) with the number of bytes before it.
     pub fn zero(&self, addr: u64, len: usize) -> Result<(), Fault> {
-        self.transfer(addr, len, WRITE, |range, _| range.zero())
+        self.transfer(addr, len, (WRITE, false), |range, _| range.zero())
+    }
+
+    /// Copies from guest memory as a debugger does (`ptrace(2)`, `/proc/PID/mem`): protections don't count.
+    ///
+    /// # Errors
+    /// [`Fault`] (`EFAULT`) with the number of bytes before it.
+    pub fn copy_in_forced(&self, addr: u64, dst: &mut [u8]) -> Result<(), Fault> {
+        self.transfer(addr, dst.len(), (READ, true), |range, done| {
+            range.read(dst.get_mut(done..done + range.len()).unwrap_or_default())
+        })
+    }
+
+    /// Copies to guest memory as a debugger does: of private mappings to a copy of their own, whatever the protection.
+    ///
+    /// # Errors
+    /// [`Fault`] (`EFAULT`) with the number of bytes before it.
+    pub fn copy_out_forced(&self, addr: u64, src: &[u8]) -> Result<(), Fault> {
+        self.transfer(addr, src.len(), (WRITE, true), |range, done| {
+            range.write(src.get(done..done + range.len()).unwrap_or_default())
+        })
     }
 
     /// Copies a string that ends with a zero byte, which is not part of the result.

@@ -32,8 +32,8 @@ const AROUND_RUNS: usize = 16;
 struct Place {
     vma: Range<u64>,
     prot: Prot,
+    may: Prot,
     shared: bool,
-    writable_file: bool,
     file: Option<(Arc<FileMapping>, u64)>,
 }
 
@@ -82,14 +82,39 @@ impl MemoryManager {
         if !allows(place.prot.access(), want) || place.prot.is_empty() {
             return Err(FaultError::ACCESS);
         }
-        if state.runs.find(addr).is_none() {
-            match &place.file {
-                None => self.bring_fresh(state, addr, &place, RUN_MIN)?,
-                Some((file, offset)) => self.bring_file(state, addr, &place, file, *offset)?,
-            }
-        }
+        self.bring(state, addr, &place)?;
         let ready = state.runs.find(addr).is_some_and(|(_, run)| allows(run.access, want));
         if ready { Ok(()) } else { self.break_cow(state, changes, addr, &place) }
+    }
+
+    /// As [`MemoryManager::ensure`] for a debugger, which may read whatever could be made readable, and write to its own
+    /// copy of whatever is private.
+    pub(crate) fn ensure_forced(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        addr: u64,
+        write: bool,
+    ) -> Result<(), FaultError> {
+        let place = self.place(state, changes, addr)?;
+        let allowed = if place.shared && write { place.prot } else { place.may };
+        if !allowed.contains(if write { Prot::WRITE } else { Prot::READ }) {
+            return Err(FaultError::ACCESS);
+        }
+        self.bring(state, addr, &place)?;
+        let copy = write && !place.shared && state.runs.find(addr).is_some_and(|(_, run)| run.kind != Kind::Own);
+        if copy { self.break_cow(state, changes, addr, &place) } else { Ok(()) }
+    }
+
+    /// Finds memory for the page at `addr`, if it has none.
+    fn bring(&self, state: &mut State, addr: u64, place: &Place) -> Result<(), FaultError> {
+        if state.runs.find(addr).is_some() {
+            return Ok(());
+        }
+        match &place.file {
+            None => self.bring_fresh(state, addr, place),
+            Some((file, offset)) => self.bring_file(state, addr, place, file, *offset),
+        }
     }
 
     /// Finds the mapping at `addr`; grows a stack down to it if that is where it lies.
@@ -106,7 +131,7 @@ impl MemoryManager {
             vma: start..vma.end,
             prot: vma.prot,
             shared: vma.shared(),
-            writable_file: vma.shared() && vma.may.contains(Prot::WRITE),
+            may: vma.may,
             file: vma.file.clone().map(|file| (file, vma.offset)),
         })
     }
@@ -137,14 +162,14 @@ impl MemoryManager {
 
     /// New private memory around `addr`: as much again as already borders on it, so that programs that walk through
     /// memory fault ever more rarely.
-    fn bring_fresh(&self, state: &mut State, addr: u64, place: &Place, least: u64) -> Result<(), FaultError> {
+    fn bring_fresh(&self, state: &mut State, addr: u64, place: &Place) -> Result<(), FaultError> {
         let gap = clip(state.runs.gap(addr), &place.vma);
         let below = state.runs.ending_at(gap.start).filter(|(_, run)| run.kind == Kind::Own);
         let above = state.runs.find(gap.end).filter(|(_, run)| run.kind == Kind::Own);
         let neighbour = below.or(above).map_or(0, |(start, run)| run.end - start);
         let at = below.and_then(|(start, run)| run.frames(start)).map(|frames| frames.end);
         let crowded = if state.runs.len() > FRAGMENTED { RUN_MAX } else { RUN_MIN };
-        let size = neighbour.max(least).clamp(crowded, RUN_MAX).next_power_of_two();
+        let size = neighbour.clamp(crowded, RUN_MAX).next_power_of_two();
         let range = fitted(addr, size, &gap);
         let at = at.filter(|_| range.start == gap.start);
         let options = AllocOptions { overwritten: false, at };
@@ -178,9 +203,10 @@ impl MemoryManager {
         let gap = clip(clip(state.runs.gap(addr), &place.vma), &exists);
         let worth = file.object.fault_run().max(PAGE_SIZE);
         let wide = if worth >= 1 << 46 { gap.clone() } else { clip(block(addr, worth.next_power_of_two()), &gap) };
+        let writable = place.shared && place.may.contains(Prot::WRITE);
         let to_offset = |at: u64| offset.saturating_add(at - place.vma.start);
         let back = |range: Range<u64>| {
-            let run = file.object.back(to_offset(range.start)..to_offset(range.end), place.writable_file)?;
+            let run = file.object.back(to_offset(range.start)..to_offset(range.end), writable)?;
             let (len, memory) = match run {
                 Backing::Frames(frames) => {
                     let frames = frames.into_frames();

@@ -353,3 +353,23 @@ fn a_full_memory_kills_the_guest_and_no_one_else() {
     assert_eq!(result, Some(Err(FaultError::NO_MEMORY)));
     assert_eq!(world.frames.usage().used, 1 << 20);
 }
+
+#[test]
+fn debuggers_write_to_private_copies_of_anything() {
+    let world = World::new();
+    let file = HostFile::new(&[b'a'; 2 * PAGE as usize]);
+    let private = world.map_file(&file, PAGE, raw::MAP_PRIVATE, raw::PROT_READ | raw::PROT_EXEC).unwrap();
+    let shared = world.map_file(&file, PAGE, raw::MAP_SHARED, raw::PROT_READ).unwrap();
+    let none = world.mmap(0, PAGE, raw::PROT_NONE, raw::MAP_PRIVATE | raw::MAP_ANONYMOUS).unwrap();
+    assert_eq!(world.guest_read(private), Ok(b'a'));
+    world.mm.copy_out_forced(private, b"\xcc").unwrap();
+    assert_eq!(world.guest_read(private), Ok(0xcc));
+    assert_eq!(world.guest_write(private, 1), Err(FaultError::ACCESS));
+    assert!(world.mm.copy_out_forced(shared, b"x").is_err());
+    world.mm.copy_out_forced(none, b"xyz").unwrap();
+    let mut bytes = [0; 3];
+    world.mm.copy_in_forced(none, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"xyz");
+    assert_eq!(world.guest_read(none), Err(FaultError::ACCESS));
+    assert_eq!(file.read(0, 1), b"a");
+}
