@@ -373,3 +373,26 @@ fn debuggers_write_to_private_copies_of_anything() {
     assert_eq!(world.guest_read(none), Err(FaultError::ACCESS));
     assert_eq!(file.read(0, 1), b"a");
 }
+
+#[test]
+fn the_hosts_limit_on_mappings_is_never_met() {
+    let world = World::new();
+    let pages = 65_000;
+    let at = world.map(pages * PAGE, raw::MAP_PRIVATE | raw::MAP_ANONYMOUS | raw::MAP_NORESERVE);
+    world.mm.zero(at, (pages * PAGE) as usize).unwrap();
+    for page in (0..pages).step_by(2) {
+        world.mm.mprotect(at + page * PAGE, PAGE, raw::PROT_READ).unwrap();
+    }
+    assert!(world.mm.mappings().len() as u64 >= pages - 1);
+    let (mut most, mut emptied) = (0, 0);
+    for page in 0..pages {
+        assert_eq!(world.guest_read(at + page * PAGE), Ok(0));
+        let mapped = world.space.mapped_pages();
+        emptied += usize::from(mapped < most);
+        most = if mapped < most { mapped } else { most.max(mapped) };
+        assert!(mapped < 62_000);
+    }
+    assert!(emptied > 0);
+    assert_eq!(world.guest_write(at + PAGE, 1), Ok(()));
+    assert_eq!(world.guest_write(at, 1), Err(FaultError::ACCESS));
+}

@@ -7,8 +7,9 @@ use crate::{Access, AddressSpace, Context, Exit, Gone, Interrupter, MapOp, Platf
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
 use lock::{Mutex, rank};
+use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// What a guest access of one byte met.
@@ -36,6 +37,8 @@ pub struct ScriptedSpace {
 #[derive(Default)]
 struct Table {
     pages: BTreeMap<u64, Page>,
+    /// Files seen so far, by descriptor, device and inode.
+    files: BTreeMap<(RawFd, u64, u64), Arc<OwnedFd>>,
     log: Vec<MapOp>,
     exits: VecDeque<Exit>,
 }
@@ -126,9 +129,7 @@ impl AddressSpace for ScriptedSpace {
                 MapOp::Map { addr, len, access, fd, offset, shared } => {
                     assert!(offset.is_multiple_of(PAGE_SIZE), "unaligned file offset");
                     assert!(shared || !access.write, "writable private mapping");
-                    // The test process holds the descriptor open during the call, as the contract says.
-                    let fd = reopen(fd).expect("bad descriptor");
-                    let file = Arc::new(fd);
+                    let file = table.file(fd);
                     for at in pages(addr, len).step_by(PAGE_SIZE as usize) {
                         let page = Page { file: file.clone(), offset: offset + (at - addr), access };
                         table.pages.insert(at, page);
@@ -157,13 +158,18 @@ impl AddressSpace for ScriptedSpace {
     }
 }
 
-/// The descriptor by way of `/proc`, since a raw number can't be borrowed without `unsafe`.
-fn reopen(fd: i32) -> Option<OwnedFd> {
-    let path = format!("/proc/self/fd/{fd}");
-    let flags = rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(&path, flags | rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
-        .or_else(|_| rustix::fs::open(&path, flags | rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()))
-        .ok()
+impl Table {
+    /// A descriptor of our own, by way of `/proc`, since a raw number can't be borrowed without `unsafe`.
+    fn file(&mut self, fd: RawFd) -> Arc<OwnedFd> {
+        let path = format!("/proc/self/fd/{fd}");
+        let stat = rustix::fs::stat(&path).expect("bad descriptor");
+        let open = |mode| rustix::fs::open(&path, mode | OFlags::CLOEXEC, Mode::empty());
+        let file = self
+            .files
+            .entry((fd, stat.st_dev, stat.st_ino))
+            .or_insert_with(|| Arc::new(open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY)).expect("can't reopen")));
+        file.clone()
+    }
 }
 
 /// A context that returns the exits it was given.
