@@ -456,7 +456,9 @@ static void sweep(pid_t pid)
 
 static int run_case(const struct conf_case *c)
 {
-	char title[256], dir[] = "/tmp/conformance-XXXXXX";
+	char title[256], dir[256];
+	const char *parent = getenv("TMPDIR");
+	snprintf(dir, sizeof dir, "%s/conformance-XXXXXX", parent ? parent : "/tmp");
 	struct outcome out = {0};
 	int status = 0, fd[2];
 	snprintf(title, sizeof title, "%s/%s", topic_of(c), c->name);

@@ -426,3 +426,28 @@ CASE(close_while_reading_keeps_the_read)
 	EXPECT_EQ(write(p[1], "k", 1), 1);
 	JOIN(child);
 }
+
+CASE(taken_from_another_process)
+{
+	put_file("f", "abcdef");
+	struct gate g = gate_new(), ready = gate_new();
+	CHILD(p) {
+		EXPECT_EQ(dup2(EXPECT_OK(open("f", O_RDONLY)), 60), 60);
+		gate_open(&ready);
+		gate_wait(&g);
+		EXPECT_EQ(lseek(60, 0, SEEK_CUR), 2);
+	}
+	gate_wait(&ready);
+	int pidfd = syscall(SYS_pidfd_open, p, 0);
+	if (pidfd < 0 && errno == ENOSYS)
+		SKIP("no pidfd_open");
+	EXPECT_OK(pidfd);
+	int fd = EXPECT_OK(syscall(SYS_pidfd_getfd, pidfd, 60, 0));
+	EXPECT_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	EXPECT_EQ(lseek(fd, 2, SEEK_SET), 2);
+	EXPECT_ERRNO(syscall(SYS_pidfd_getfd, pidfd, 61, 0), EBADF);
+	EXPECT_ERRNO(syscall(SYS_pidfd_getfd, pidfd, 60, 1), EINVAL);
+	EXPECT_ERRNO(syscall(SYS_pidfd_getfd, fd, 60, 0), EBADF);
+	gate_open(&g);
+	JOIN(p);
+}

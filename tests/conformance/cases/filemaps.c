@@ -229,7 +229,7 @@ CASE(memfd_basics)
 	EXPECT_EQ(fcntl(EXPECT_OK(memfd_create("x", MFD_CLOEXEC)), F_GETFD), FD_CLOEXEC);
 	EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL); /* not made for sealing */
 	EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), EPERM);
-	EXPECT_ERRNO(fcntl(sized_file(0), F_GET_SEALS), EINVAL);
+	EXPECT_ERRNO(fcntl(0, F_GET_SEALS), EINVAL);
 }
 
 CASE(memfd_seals)
@@ -276,9 +276,10 @@ CASE(memfd_future_write_seal)
 CASE(text_file_busy)
 {
 	int in = EXPECT_OK(open("/bin/sleep", O_RDONLY)), out = EXPECT_OK(open("prog", O_RDWR | O_CREAT, 0755));
-	struct stat st;
-	EXPECT_OK(fstat(in, &st));
-	EXPECT_EQ(copy_file_range(in, NULL, out, NULL, st.st_size, 0), st.st_size);
+	char block[4096];
+	ssize_t n;
+	while ((n = EXPECT_OK(read(in, block, sizeof block))) > 0)
+		EXPECT_EQ(write(out, block, n), n);
 	CHILD(p) {
 		execl("./prog", "prog", "0", NULL);
 		_exit(errno == ETXTBSY ? 3 : 4);

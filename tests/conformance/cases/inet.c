@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 static struct sockaddr_in loopback(int port)
@@ -433,4 +434,94 @@ CASE(socket_arguments)
 		EXPECT_ERRNO(bind(fd, (void *)&a, sizeof a), EACCES);
 	}
 	JOIN(p);
+}
+
+CASE(files_into_sockets)
+{
+	int s[2], p[2];
+	char buf[16];
+	tcp_pair(s);
+	put_file("f", "abcdefgh");
+	int fd = EXPECT_OK(open("f", O_RDONLY));
+	off_t at = 2;
+	EXPECT_EQ(sendfile(s[0], fd, &at, 4), 4);
+	EXPECT_EQ(recv(s[1], buf, 4, MSG_WAITALL), 4);
+	CHECK(!memcmp(buf, "cdef", 4));
+	EXPECT_OK(pipe(p));
+	EXPECT_EQ(splice(fd, NULL, p[1], NULL, 8, 0), 8);
+	EXPECT_EQ(splice(p[0], NULL, s[0], NULL, 8, 0), 8);
+	EXPECT_EQ(recv(s[1], buf, 8, MSG_WAITALL), 8);
+	EXPECT_EQ(write(s[1], "back", 4), 4);
+	EXPECT_EQ(wait_for(s[0], POLLIN), POLLIN);
+	EXPECT_EQ(splice(s[0], NULL, p[1], NULL, 100, 0), 4);
+	EXPECT_EQ(read(p[0], buf, 16), 4);
+	EXPECT_OK(fcntl(s[0], F_SETFL, O_NONBLOCK));
+	EXPECT_ERRNO(splice(s[0], NULL, p[1], NULL, 100, 0), EAGAIN);
+}
+
+CASE(ports_shared_on_purpose)
+{
+	int on = 1, a = EXPECT_OK(socket(AF_INET, SOCK_STREAM, 0)), b = EXPECT_OK(socket(AF_INET, SOCK_STREAM, 0));
+	EXPECT_OK(setsockopt(a, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+	EXPECT_OK(setsockopt(b, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+	struct sockaddr_in addr = loopback(0);
+	EXPECT_OK(bind(a, (void *)&addr, sizeof addr));
+	addr = loopback(port_of(a));
+	EXPECT_OK(bind(b, (void *)&addr, sizeof addr));
+	EXPECT_OK(listen(a, 1));
+	EXPECT_OK(listen(b, 1));
+	EXPECT_ERRNO(bind(EXPECT_OK(socket(AF_INET, SOCK_STREAM, 0)), (void *)&addr, sizeof addr), EADDRINUSE);
+}
+
+CASE(where_a_datagram_came_in)
+{
+	int on = 1, fd = EXPECT_OK(socket(AF_INET, SOCK_DGRAM, 0)), s = bound(SOCK_DGRAM);
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	EXPECT_OK(bind(fd, (void *)&any, sizeof any));
+	EXPECT_OK(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on));
+	EXPECT_OK(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof on));
+	struct sockaddr_in to = loopback(port_of(fd)), from;
+	EXPECT_EQ(sendto(s, "x", 1, 0, (void *)&to, sizeof to), 1);
+	char data, control[256];
+	struct iovec v = {&data, 1};
+	struct msghdr m = {.msg_name = &from,
+			   .msg_namelen = sizeof from,
+			   .msg_iov = &v,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof control};
+	EXPECT_EQ(recvmsg(fd, &m, 0), 1);
+	EXPECT_EQ(m.msg_namelen, sizeof from);
+	bool info = false, stamp = false;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		stamp |= c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMP;
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo i;
+			memcpy(&i, CMSG_DATA(c), sizeof i);
+			info = i.ipi_ifindex == 1 && i.ipi_addr.s_addr == htonl(INADDR_LOOPBACK);
+		}
+	}
+	CHECK(info && stamp);
+}
+
+CASE(message_vectors)
+{
+	int s[2];
+	char a[3], b[8];
+	tcp_pair(s);
+	struct iovec out[3] = {{"ab", 2}, {"", 0}, {"cde", 3}}, in[2] = {{a, 3}, {b, 2}};
+	struct msghdr m = {.msg_iov = out, .msg_iovlen = 3};
+	EXPECT_EQ(sendmsg(s[0], &m, 0), 5);
+	m = (struct msghdr){.msg_iov = in, .msg_iovlen = 2};
+	EXPECT_EQ(recvmsg(s[1], &m, MSG_WAITALL), 5);
+	CHECK(!memcmp(a, "abc", 3) && !memcmp(b, "de", 2));
+	m.msg_iovlen = 1025;
+	EXPECT_ERRNO(sendmsg(s[0], &m, 0), EMSGSIZE);
+	EXPECT_ERRNO(sendmsg(s[0], (void *)8, 0), EFAULT);
+	m.msg_iovlen = 1;
+	in[0].iov_base = (void *)8;
+	EXPECT_ERRNO(sendmsg(s[0], &m, 0), EFAULT);
+	EXPECT_EQ(send(s[0], "xyz", 3, MSG_MORE), 3);
+	EXPECT_EQ(send(s[0], "w", 1, 0), 1);
+	EXPECT_EQ(recv(s[1], b, 4, MSG_WAITALL), 4);
 }

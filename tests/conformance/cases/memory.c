@@ -535,3 +535,32 @@ CASE(memory_of_others)
 	EXPECT_OK(kill(p, SIGKILL));
 	EXPECT_KILLED(p, SIGKILL);
 }
+
+static long resident_pages(void)
+{
+	long total, resident;
+	EXPECT_EQ(sscanf(get_file("/proc/self/statm"), "%ld %ld", &total, &resident), 2);
+	CHECK(resident > 0 && resident <= total);
+	return resident;
+}
+
+CASE(resident_size_follows_use)
+{
+	enum { PAGES = 8192 };
+	char *m = anon(PAGES * PAGE);
+	long before = resident_pages();
+	memset(m, 1, PAGES * PAGE);
+	long full = resident_pages();
+	CHECK(full - before >= PAGES * 9 / 10);
+	EXPECT_OK(madvise(m, PAGES * PAGE, MADV_DONTNEED));
+	CHECK(full - resident_pages() >= PAGES * 9 / 10);
+	EXPECT_OK(mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
+	CHECK(resident_pages() - before >= PAGES * 9 / 10);
+}
+
+CASE(low_addresses_on_request)
+{
+	char *m = EXPECT_OK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
+	CHECK((uintptr_t)m + PAGE <= 1UL << 31);
+	m[0] = 1;
+}

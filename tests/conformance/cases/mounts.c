@@ -267,3 +267,45 @@ CASE(pivot_root_works)
 	EXPECT_OK(chdir("/"));
 	CHECK(exists("mark"));
 }
+
+CASE(mount_objects)
+{
+	own_namespace();
+	EXPECT_OK(mkdir("m", 0755));
+	int fs = syscall(SYS_fsopen, "tmpfs", 1);
+	if (fs < 0 && errno == ENOSYS)
+		SKIP("no fsopen");
+	EXPECT_OK(fs);
+	EXPECT_ERRNO(syscall(SYS_fsopen, "nosuchfs", 0), ENODEV);
+	EXPECT_EQ(fcntl(fs, F_GETFD), FD_CLOEXEC);
+	EXPECT_OK(syscall(SYS_fsconfig, fs, 1, "mode", "0700", 0)); /* a string */
+	EXPECT_ERRNO(syscall(SYS_fsconfig, fs, 1, "nonsense", "1", 0), EINVAL);
+	EXPECT_OK(syscall(SYS_fsconfig, fs, 6, NULL, NULL, 0)); /* create */
+	int mnt = EXPECT_OK(syscall(SYS_fsmount, fs, 1, 0));
+	EXPECT_OK(openat(mnt, "f", O_RDWR | O_CREAT, 0600)); /* usable before it's attached */
+	CHECK(!exists("m/f"));
+	EXPECT_OK(syscall(SYS_move_mount, mnt, "", AT_FDCWD, "m", 4)); /* from an empty path */
+	CHECK(exists("m/f"));
+	struct stat st;
+	EXPECT_OK(stat("m", &st));
+	EXPECT_EQ(st.st_mode, S_IFDIR | 0700);
+}
+
+CASE(cloned_trees)
+{
+	own_namespace();
+	EXPECT_OK(mkdir("a", 0755));
+	EXPECT_OK(mkdir("b", 0755));
+	put_file("a/f", "x");
+	int tree = syscall(SYS_open_tree, AT_FDCWD, "a", 1 | O_CLOEXEC); /* a clone */
+	if (tree < 0 && errno == ENOSYS)
+		SKIP("no open_tree");
+	EXPECT_OK(tree);
+	EXPECT_OK(syscall(SYS_move_mount, tree, "", AT_FDCWD, "b", 4));
+	CHECK(exists("b/f"));
+	EXPECT_ERRNO(umount("b"), EBUSY);
+	EXPECT_OK(close(tree));
+	EXPECT_OK(umount("b"));
+	EXPECT_ERRNO(syscall(SYS_open_tree, AT_FDCWD, "none", 1), ENOENT);
+	EXPECT_ERRNO(syscall(SYS_open_tree, AT_FDCWD, "a", 0x100000), EINVAL);
+}

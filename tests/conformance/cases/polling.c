@@ -448,3 +448,14 @@ CASE(poll_of_sockets)
 	EXPECT_EQ(poll(&f, 1, 0), 1);
 	EXPECT_EQ(f.revents, POLLOUT);
 }
+
+CASE(epoll_with_a_fine_timeout)
+{
+	int ep = EXPECT_OK(epoll_create1(0));
+	struct epoll_event e;
+	struct timespec ts = {0, 500000}, bad = {0, -1};
+	if (syscall(441, ep, &e, 1, &ts, NULL, 0) < 0 && errno == ENOSYS)
+		SKIP("no epoll_pwait2");
+	EXPECT_EQ(syscall(441, ep, &e, 1, &ts, NULL, 0), 0);
+	EXPECT_ERRNO(syscall(441, ep, &e, 1, &bad, NULL, 0), EINVAL);
+}
