@@ -31,7 +31,7 @@ pub struct Call {
 /// How long a batch may take before the stub is given up. Large mappings on a busy host are slow, so it is generous.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long to trust that the mapper will tell when it is done.
-const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// The Sentry's side of one mapper.
 pub struct Channel {

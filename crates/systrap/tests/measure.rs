@@ -144,3 +144,13 @@ fn interrupts() {
         .collect();
     show("platform start", cold);
 }
+
+/// For a profiler.
+#[test]
+#[ignore = "a measurement"]
+fn system_calls_only() {
+    let guest = Guest::new(SYSCALL_LOOP);
+    let mut context = guest.context();
+    let mut regs = start(0);
+    show("system call", sample(300_000, || assert_eq!(context.switch(&mut regs), Exit::Syscall)));
+}
