@@ -118,6 +118,8 @@ void conf_join(const char *file, int line, pid_t pid, int want);
 /* Waits for a child that must die of this signal (core dumps are off). */
 #define EXPECT_KILLED(p, sig) conf_join(__FILE__, __LINE__, p, sig)
 
+/* Ends the case as skipped unless we are root. */
+void needs_root(void);
 /* Gives up root for good in the calling process: this uid and gid, no supplementary groups, no capabilities. */
 void become_user(uid_t uid, gid_t gid);
 

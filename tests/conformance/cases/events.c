@@ -165,7 +165,7 @@ CASE(signalfd_reads)
 	EXPECT_EQ(si[0].ssi_signo, SIGUSR1);
 	EXPECT_EQ(si[0].ssi_code, SI_USER);
 	EXPECT_EQ(si[0].ssi_pid, getpid());
-	EXPECT_EQ(si[0].ssi_uid, 0);
+	EXPECT_EQ(si[0].ssi_uid, getuid());
 	EXPECT_EQ(si[1].ssi_signo, SIGRTMIN);
 	EXPECT_EQ(si[1].ssi_code, SI_QUEUE);
 	EXPECT_EQ(si[1].ssi_int, 42);

@@ -270,6 +270,7 @@ CASE(permission)
 
 CASE(root_passes_permissions)
 {
+	needs_root();
 	put_file("f", "abc");
 	EXPECT_OK(chmod("f", 0));
 	EXPECT_OK(open("f", O_RDWR));

@@ -438,6 +438,7 @@ CASE(datagram_addresses)
 
 CASE(peer_credentials)
 {
+	needs_root();
 	int s[2];
 	struct ucred c;
 	socklen_t len = sizeof c;
@@ -473,6 +474,7 @@ CASE(peer_credentials)
 
 CASE(message_credentials)
 {
+	needs_root();
 	int s[2], on = 1;
 	pair(SOCK_DGRAM, s);
 	EXPECT_OK(setsockopt(s[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
