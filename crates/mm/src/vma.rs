@@ -74,7 +74,8 @@ impl Vma {
             && match (&self.file, &next.file) {
                 (None, None) => true,
                 (Some(a), Some(b)) => {
-                    Arc::ptr_eq(&a.object, &b.object) && self.offset_at(start, self.end) == next.offset
+                    a.object.observers().key() == b.object.observers().key()
+                        && self.offset_at(start, self.end) == next.offset
                 }
                 _ => false,
             }

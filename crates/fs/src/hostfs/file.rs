@@ -168,6 +168,11 @@ impl Mappable for HostMapping {
         Ok(Backing::HostFile { fd: self.fd.clone(), offset: range.start, len: end - range.start })
     }
 
+    fn fault_run(&self) -> u64 {
+        // The host brings in pages by itself, so a larger mapping costs nothing.
+        u64::MAX
+    }
+
     fn size(&self) -> u64 {
         if self.node.shared.exclusive() {
             return self.node.cached_attr().size;
