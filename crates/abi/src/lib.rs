@@ -6,6 +6,7 @@
 mod errno;
 pub mod signal;
 pub mod termios;
+pub mod time;
 
 pub use errno::Errno;
 pub use linux_raw_sys as raw;

@@ -80,6 +80,8 @@ impl CurrentTask {
         let group = self.clone_group(args, tid);
         let task = Task::new(tid, group.clone(), kernel.clone(), inner);
         task.work.set_interrupter(Some(context.interrupter()));
+        let sched = self.sched.lock().inherit();
+        *task.sched.lock() = sched;
         if args.flags & flag(c::CLONE_PIDFD) != 0 {
             let fd = make_pidfd(self, &group)?;
             self.mm.copy_out(args.pidfd, &fd.to_le_bytes())?;

@@ -40,8 +40,10 @@ impl CurrentTask {
         drop(fs);
         drop(mm);
         drop(vfork);
-        group.dead_cpu.user.fetch_add(task.cpu.user.load(Ordering::Relaxed), Ordering::Relaxed);
-        group.dead_cpu.system.fetch_add(task.cpu.system.load(Ordering::Relaxed), Ordering::Relaxed);
+        {
+            let _tree = kernel.tree.lock();
+            task.retire_cpu();
+        }
         kernel.thread_ended(&group, tid, status, last);
     }
 

@@ -5,6 +5,7 @@
 //! [`tree`]. Lock order: `lock::rank`; the ranks up to `FD_TABLE` are this crate's, and no guest memory is touched under
 //! them.
 
+pub mod clock;
 pub mod clone;
 mod error;
 pub mod exec;
@@ -17,6 +18,7 @@ mod kernel;
 pub mod limits;
 mod park;
 mod run;
+pub mod sched;
 pub mod signal;
 mod task;
 pub mod timer;

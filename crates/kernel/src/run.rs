@@ -2,6 +2,7 @@
 //!
 //! Requests are seen to only at the top of the loop, where no call is in progress, so that a task's whole state is data.
 
+use crate::clock::Mode;
 use crate::error::SysErr;
 use crate::group::ExitStatus;
 use crate::signal::{Flow, ForceHow};
@@ -9,8 +10,6 @@ use crate::task::CurrentTask;
 use abi::Errno;
 use abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo};
 use platform::{Access, Exit};
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// x86 page-fault trap number, and bits of its error code.
 const TRAP_PAGE_FAULT: u64 = 14;
@@ -27,10 +26,9 @@ pub(crate) fn run(mut task: CurrentTask) {
                 return;
             }
         }
-        let started = Instant::now();
+        task.task.spend(Mode::User);
         let exit = task.context.switch(&mut task.regs);
-        let ran = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        task.task.cpu.user.fetch_add(ran, Ordering::Relaxed);
+        task.task.spend(Mode::System);
         task.handle_exit(exit);
     }
 }

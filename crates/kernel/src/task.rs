@@ -3,11 +3,13 @@
 //! [`Task`] is what other threads may see and touch; [`CurrentTask`] is what only the task's own Sentry thread holds:
 //! registers, context, and the state of the system call it is in.
 
+use crate::clock::{Meter, Mode};
 use crate::error::{Restart, WaitEnd};
 use crate::fd_table::FdTable;
 use crate::fs_context::FsContext;
 use crate::group::{CpuTime, ThreadGroup};
 use crate::kernel::Kernel;
+use crate::sched::Sched;
 use crate::work::{TaskWork, bits};
 use abi::Errno;
 use abi::signal::{AltStack, SigSet};
@@ -16,7 +18,7 @@ use mm::MemoryManager;
 use platform::{Context, Registers};
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use vfs::wait::{Events, WaitQueue};
 use vfs::{CallState, Caller, Credentials};
@@ -44,8 +46,15 @@ pub struct Task {
     pub kernel: Arc<Kernel>,
     /// Requests of others.
     pub work: Arc<TaskWork>,
-    /// CPU time.
+    /// CPU time, as far as it is booked; see [`Task::cpu_now`].
     pub cpu: CpuTime,
+    pub(crate) meter: Meter,
+    /// Scheduling parameters.
+    pub sched: Mutex<Sched>,
+    /// The thread is past giving up its futexes: it owns none any more.
+    pub(crate) futexes_released: AtomicBool,
+    /// set_robust_list(2)'s head, for get_robust_list(2) by others.
+    pub robust_head: AtomicU64,
     /// When it started, in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     state: AtomicU32,
@@ -75,6 +84,10 @@ impl Task {
             kernel,
             work: Arc::default(),
             cpu: CpuTime::default(),
+            meter: Meter::default(),
+            sched: Mutex::new(rank::LEAF, Sched::default()),
+            futexes_released: AtomicBool::new(false),
+            robust_head: AtomicU64::new(0),
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
             parent_death_signal: AtomicI32::new(0),
@@ -146,7 +159,13 @@ impl Task {
     }
 
     pub(crate) fn set_state(&self, state: RunState) {
-        self.state.store(state as u32, Ordering::Relaxed);
+        self.state.store(state as u32, Ordering::SeqCst);
+        if state == RunState::Running {
+            self.spend(Mode::System);
+            self.group.cpu_timers_resume(&self.kernel);
+        } else {
+            self.spend(Mode::Asleep);
+        }
     }
 }
 

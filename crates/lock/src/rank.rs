@@ -32,6 +32,8 @@ ranks! {
     32 ACTIONS;
     /// A task's own small state.
     40 TASK;
+    /// A process's timers.
+    45 TIMERS;
     /// Root and working directory, umask.
     50 FS_CONTEXT;
     /// A descriptor table.

@@ -6,12 +6,17 @@
 mod args;
 mod cred;
 mod exec;
+mod futex;
 mod memory;
+mod poll;
 mod process;
+mod sched;
 mod signal;
 mod strace;
 mod system;
 mod table;
+mod time;
+mod timer;
 mod user;
 
 pub use args::{Arg, Args};

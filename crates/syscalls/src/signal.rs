@@ -170,11 +170,7 @@ fn rt_sigtimedwait(t: &mut CurrentTask, a: Args) -> SysResult {
 /// Takes a pending signal of `set`, waiting for one until the deadline (`Some(None)` lies beyond all time).
 fn take_signal(t: &CurrentTask, set: SigSet, deadline: Option<Option<Instant>>) -> Result<SigInfo, SysErr> {
     let tid = t.tid();
-    let take = || {
-        let mut signals = t.group.signals.lock();
-        let own = signals.threads.get_mut(&tid).and_then(|x| x.pending.pop(set));
-        own.or_else(|| signals.shared.pop(set))
-    };
+    let take = || t.group.take_signal(&t.kernel, tid, set);
     let wait_for = |set: SigSet| {
         let mut signals = t.group.signals.lock();
         if let Some(thread) = signals.threads.get_mut(&tid) {

@@ -57,10 +57,15 @@ impl Default for Table {
 const FAMILIES: &[&[Entry]] = &[
     crate::cred::TABLE,
     crate::exec::TABLE,
+    crate::futex::TABLE,
     crate::memory::TABLE,
+    crate::poll::TABLE,
     crate::process::TABLE,
+    crate::sched::TABLE,
     crate::signal::TABLE,
     crate::system::TABLE,
+    crate::time::TABLE,
+    crate::timer::TABLE,
 ];
 
 impl Table {

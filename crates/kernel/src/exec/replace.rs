@@ -71,6 +71,7 @@ impl CurrentTask {
         drop(old_context);
         drop(old);
         drop(old_mm);
+        self.task.futexes_released.store(false, Ordering::SeqCst);
         self.vfork = None;
         self.regs = loaded.regs;
         self.task.set_name(&loaded.name);

@@ -2,11 +2,13 @@
 
 use super::{DefaultAction, ForceHow, GroupStop};
 use crate::error::Restart;
-use crate::group::ExitStatus;
+use crate::group::{ExitStatus, ThreadGroup};
+use crate::kernel::Kernel;
 use crate::task::{CurrentTask, RunState};
 use crate::work::bits;
 use abi::Errno;
 use abi::signal::{SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SigAction, SigInfo, SigSet, Signal, code, sa};
+use std::sync::Arc;
 
 /// How the run loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,14 +53,8 @@ impl CurrentTask {
     }
 
     fn dequeue_signal(&mut self) -> Option<SigInfo> {
-        let tid = self.tid();
-        let group = self.group.clone();
-        let mut signals = group.signals.lock();
-        let allowed = SigSet(!signals.threads.get(&tid)?.mask.0);
-        let own = signals.threads.get_mut(&tid).and_then(|t| t.pending.pop(allowed));
-        let info = own.or_else(|| signals.shared.pop(allowed));
-        signals.recalculate(tid);
-        info
+        let allowed = SigSet(!self.signal_mask().0);
+        self.group.take_signal(&self.kernel, self.tid(), allowed)
     }
 
     /// Acts on one signal. Returns whether a handler was set up, which must run before the next signal.
@@ -215,5 +211,21 @@ impl CurrentTask {
     pub fn signal_mask(&self) -> SigSet {
         let tid = self.tid();
         self.group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, |t| t.mask)
+    }
+}
+
+impl ThreadGroup {
+    /// Takes the next signal of `allowed` that is pending for a thread off its queue or the process's. All takers come
+    /// here, since the timer that sent it may have to run on.
+    pub fn take_signal(self: &Arc<Self>, kernel: &Kernel, tid: i32, allowed: SigSet) -> Option<SigInfo> {
+        let mut info = {
+            let mut signals = self.signals.lock();
+            let own = signals.threads.get_mut(&tid).and_then(|t| t.pending.pop(allowed));
+            let info = own.or_else(|| signals.shared.pop(allowed));
+            signals.recalculate(tid);
+            info?
+        };
+        self.signal_taken(kernel, &mut info);
+        Some(info)
     }
 }

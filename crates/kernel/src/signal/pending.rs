@@ -49,6 +49,12 @@ impl PendingQueue {
         true
     }
 
+    /// Adds a timer's signal, whatever else is pending; the timers of a process are limited.
+    pub fn push_timer(&mut self, info: SigInfo) {
+        self.set = self.set.with(info.signo);
+        self.queue.push_back(info);
+    }
+
     /// Takes the next signal of `allowed`: synchronous ones first, then the lowest number, each in order of arrival.
     pub fn pop(&mut self, allowed: SigSet) -> Option<SigInfo> {
         let ready = self.set.intersect(allowed);

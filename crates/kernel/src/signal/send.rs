@@ -146,7 +146,51 @@ impl ThreadGroup {
     }
 }
 
+impl ThreadGroup {
+    /// Queues a timer's signal. Unlike others it is queued though one of its number may be pending: each timer has at
+    /// most one. Returns false if it was ignored or nobody is there to get it.
+    fn send_from_timer(&self, target: Target, info: SigInfo) -> bool {
+        let signal = info.signo;
+        let mut signals = self.signals.lock();
+        let judge = match target {
+            Target::Thread(tid) => signals.threads.get(&tid),
+            Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
+        };
+        let Some(judge) = judge.filter(|_| signals.exiting.is_none()) else { return false };
+        let blocked = judge.mask.has(signal) || judge.waiting_for.has(signal);
+        if !blocked && self.actions().ignores(signal) {
+            return false;
+        }
+        signals.prepare(signal);
+        if signal == SIGKILL {
+            signals.begin_exit(ExitStatus::Killed { signal: SIGKILL, core: false });
+            return true;
+        }
+        match target {
+            Target::Thread(tid) => {
+                if let Some(thread) = signals.threads.get_mut(&tid) {
+                    thread.pending.push_timer(info);
+                }
+            }
+            Target::Process => signals.shared.push_timer(info),
+        }
+        signals.wake_one(target, signal, self.tgid);
+        true
+    }
+}
+
 impl Kernel {
+    /// Sends a timer's signal; see [`ThreadGroup::send_from_timer`].
+    pub(crate) fn send_timer_signal(&self, group: &Arc<ThreadGroup>, target: Target, info: SigInfo) -> bool {
+        let sent = if info.code == abi::signal::code::SI_TIMER {
+            group.send_from_timer(target, info)
+        } else {
+            self.send_signal(group, target, info).is_ok()
+        };
+        self.signal_hooks.notify(vfs::wait::Events::READABLE);
+        sent
+    }
+
     /// Sends a signal to a process or one of its threads.
     ///
     /// # Errors
