@@ -1,6 +1,6 @@
 //! Control: settings, flow, flushes, packet mode, window size, and the ends going away.
 
-use crate::{DISABLED, Effects, FlowState, LineDiscipline, RING, Signals, Wake, at};
+use crate::{DISABLED, Effects, FlowState, LineDiscipline, Signals, Wake};
 use abi::raw::general as raw;
 use abi::termios::{Termios2, Winsize};
 
@@ -85,9 +85,9 @@ impl LineDiscipline {
 
     /// Turns what is unread into one line, or into plain characters.
     fn change_mode(&mut self, canonical: bool) {
-        self.delimiter.fill(false);
+        self.delimiters.clear();
         if canonical && self.held() > 0 {
-            self.delimiter[at(self.read_head.wrapping_sub(1))] = true;
+            self.delimiters.insert(self.read_head.wrapping_sub(1));
             self.canon_head = self.read_head;
         } else {
             self.canon_head = self.read_tail;
@@ -171,7 +171,7 @@ impl LineDiscipline {
     pub(crate) fn reset_input(&mut self) {
         (self.read_head, self.read_tail, self.canon_head, self.commit_head) = (0, 0, 0, 0);
         self.erasing = false;
-        self.delimiter.fill(false);
+        self.delimiters.clear();
         self.lookahead = 0;
     }
 
@@ -348,5 +348,3 @@ impl LineDiscipline {
         self.finish(effects);
     }
 }
-
-const _: () = assert!(RING.is_power_of_two());

@@ -5,6 +5,7 @@
 //! and so follows Linux to the letter, stale content and all.
 
 use crate::ctype::is_control;
+use crate::opost::plain_run;
 use crate::{LineDiscipline, RING, at};
 use abi::raw::general as raw;
 
@@ -20,6 +21,9 @@ const AFTER_TAB: u8 = 0x80;
 const BLOCK: usize = 256;
 /// The oldest echo is dropped when this much can't be put out.
 const TOO_MUCH: usize = RING - (BLOCK + 32);
+
+/// The most that is put out at once.
+const RUN: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) struct EchoRing {
@@ -56,6 +60,19 @@ impl EchoRing {
             self.put(OP);
         }
         self.put(c);
+    }
+
+    /// How many bytes go in before a block is full and to be put out.
+    pub(crate) fn room_in_block(&self) -> usize {
+        (BLOCK - 1).saturating_sub(self.head.wrapping_sub(self.tail))
+    }
+
+    /// Complete characters of a byte each, which are not [`OP`] and don't fill the block.
+    pub(crate) fn plain_run(&mut self, bytes: &[u8]) {
+        for &c in bytes {
+            self.put(c);
+        }
+        self.mark = self.head;
     }
 
     /// Moves the column back without output: the byte before took none.
@@ -140,6 +157,9 @@ impl LineDiscipline {
     fn put_out_echoes(&mut self) {
         let mut room = self.output_room();
         while at(self.echo.commit) != at(self.echo.tail) {
+            if self.put_out_run(&mut room) {
+                continue;
+            }
             let c = self.echo.get(self.echo.tail);
             if c == OP {
                 match self.echo_operation(&mut room) {
@@ -161,6 +181,28 @@ impl LineDiscipline {
             self.echo.tail += 1;
         }
         self.echo.drop_excess();
+    }
+
+    /// Puts out leading bytes that need no thought at once; says whether there were any.
+    fn put_out_run(&mut self, room: &mut usize) -> bool {
+        let start = at(self.echo.tail);
+        let committed = at(self.echo.commit.wrapping_sub(self.echo.tail));
+        let len = committed.min(RING - start).min(*room).min(RUN);
+        let mut run = [0; RUN];
+        run[..len].copy_from_slice(&self.echo.bytes[start..start + len]);
+        let mut run = &run[..len];
+        run = &run[..run.iter().position(|&c| c == OP).unwrap_or(len)];
+        if self.oflag(raw::OPOST) {
+            if self.oflag(raw::OLCUC) {
+                return false;
+            }
+            run = &run[..plain_run(run)];
+            self.advance(run);
+        }
+        self.emit_each(run);
+        *room -= run.len();
+        self.echo.tail += run.len();
+        !run.is_empty()
     }
 
     fn echo_operation(&mut self, room: &mut usize) -> Step {

@@ -62,6 +62,21 @@ impl FlipAccount {
         taken
     }
 
+    /// Accounts for `len` writes of one byte.
+    fn push_each(&mut self, len: usize) -> usize {
+        let mut taken = 0;
+        while taken < len && self.push(1) == 1 {
+            taken += 1;
+            // What is left of the buffer they fill one after another.
+            if let Some(tail) = self.chain.back_mut() {
+                let more = tail.left().min(len - taken);
+                tail.filled += more;
+                taken += more;
+            }
+        }
+        taken
+    }
+
     /// Sees to `goal` bytes of room in the last buffer, or returns what it has.
     fn reserve(&mut self, goal: usize) -> usize {
         let left = self.chain.back().map_or(0, |tail| tail.left());
@@ -143,6 +158,12 @@ impl OutputQueue {
 
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         let taken = self.account.push(bytes.len());
+        self.bytes.extend(&bytes[..taken]);
+        taken
+    }
+
+    pub(crate) fn push_each(&mut self, bytes: &[u8]) -> usize {
+        let taken = self.account.push_each(bytes.len());
         self.bytes.extend(&bytes[..taken]);
         taken
     }

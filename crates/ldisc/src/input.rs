@@ -1,7 +1,7 @@
 //! Input: what the master writes, on its way into the slave's read buffer.
 
 use crate::control::Side;
-use crate::ctype::to_lower;
+use crate::ctype::{is_control, to_lower};
 use crate::{DISABLED, Effects, LineDiscipline, RING, Signals, WRITE_PIECE, Wake, at};
 use abi::raw::general as raw;
 use std::mem;
@@ -27,6 +27,15 @@ impl LineDiscipline {
         }
         self.finish(effects);
         taken
+    }
+
+    /// A byte as if typed, put in from the slave's side (`TIOCSTI`): ahead of what waits for room, and lost if there is none.
+    pub fn simulate_input(&mut self, c: u8, effects: &mut Effects) {
+        let stalled = self.no_room;
+        self.receive(&[c]);
+        self.no_room = stalled;
+        self.deliver_output();
+        self.finish(effects);
     }
 
     /// Goes on with input that found no room, if there was any.
@@ -123,7 +132,15 @@ impl LineDiscipline {
         if self.raw || self.lflag(raw::EXTPROC) && !strips && !lowers {
             self.store_run(bytes);
         } else {
-            for (index, &byte) in bytes.iter().enumerate() {
+            let mut index = 0;
+            while let Some(&byte) = bytes.get(index) {
+                if !strips && !lowers {
+                    let run = self.receive_run(&bytes[index..]);
+                    index += run;
+                    if run > 0 {
+                        continue;
+                    }
+                }
                 let c = if strips { byte & 0x7f } else { byte };
                 let c = if lowers { to_lower(c) } else { c };
                 if mem::take(&mut self.literal_next) {
@@ -135,6 +152,7 @@ impl LineDiscipline {
                 } else {
                     self.receive_plain(c);
                 }
+                index += 1;
             }
             self.flush_echoes();
         }
@@ -146,6 +164,26 @@ impl LineDiscipline {
                 self.effects.wake |= Wake::SLAVE_READ;
             }
         }
+    }
+
+    /// Receives leading bytes that only need storing and plain echo, all at once; returns how many. It may return none.
+    fn receive_run(&mut self, bytes: &[u8]) -> usize {
+        if self.literal_next || self.slave_flow.stopped || self.erasing {
+            return 0;
+        }
+        let echo = self.lflag(raw::ECHO);
+        if echo && self.canon_head == self.read_head {
+            return 0;
+        }
+        let most = if echo { self.echo.room_in_block().min(bytes.len()) } else { bytes.len() };
+        let carets = echo && self.lflag(raw::ECHOCTL);
+        let plain = |&c: &u8| !self.special[usize::from(c)] && c != 0xff && !(carets && is_control(c));
+        let run = bytes[..most].iter().position(|c| !plain(c)).unwrap_or(most);
+        if echo {
+            self.echo.plain_run(&bytes[..run]);
+        }
+        self.store_run(&bytes[..run]);
+        run
     }
 
     fn store(&mut self, c: u8) {
@@ -321,7 +359,7 @@ impl LineDiscipline {
     }
 
     fn end_line(&mut self, delimiter: u8) {
-        self.delimiter[at(self.read_head)] = true;
+        self.delimiters.insert(self.read_head);
         self.store(delimiter);
         self.canon_head = self.read_head;
         self.effects.wake |= Wake::SLAVE_READ;

@@ -31,6 +31,7 @@ mod flip;
 mod input;
 mod opost;
 mod read;
+mod slots;
 
 pub use control::{Flow, Queue, Side, When};
 pub use effects::{Effects, Readiness, Signals, Wake};
@@ -42,9 +43,11 @@ use std::collections::VecDeque;
 
 use echo::EchoRing;
 use flip::{FlipAccount, OutputQueue};
+use slots::SlotSet;
 
 /// Size of the input ring (`N_TTY_BUF_SIZE`). A canonical line is at most this long with its delimiter.
 const RING: usize = 4096;
+const _: () = assert!(RING.is_power_of_two());
 /// Index into a ring for a position that only ever grows.
 const fn at(position: usize) -> usize {
     position & (RING - 1)
@@ -68,7 +71,7 @@ pub struct LineDiscipline {
 
     ring: Box<[u8; RING]>,
     /// Which ring slots hold a line delimiter.
-    delimiter: Box<[bool; RING]>,
+    delimiters: SlotSet,
     read_tail: usize,
     read_head: usize,
     /// End of the complete lines.
@@ -125,7 +128,7 @@ impl LineDiscipline {
             special: [false; 256],
             raw: false,
             ring: Box::new([0; RING]),
-            delimiter: Box::new([false; RING]),
+            delimiters: SlotSet::default(),
             read_tail: 0,
             read_head: 0,
             canon_head: 0,

@@ -191,12 +191,12 @@ impl LineDiscipline {
     fn copy_line(&mut self, filled: &mut usize, buf: &mut [u8]) -> More {
         let limit = self.canon_head.wrapping_sub(self.read_tail).min(buf.len() - *filled);
         let tail = self.read_tail;
-        let mut len = (0..limit).find(|&i| self.delimiter[at(tail + i)]).unwrap_or(limit);
+        let mut len = (0..limit).find(|&i| self.delimiters.contains(tail + i)).unwrap_or(limit);
         let found = len < limit;
         self.read_tail += len;
         if found {
             let slot = at(self.read_tail);
-            self.delimiter[slot] = false;
+            self.delimiters.remove(self.read_tail);
             self.read_tail += 1;
             if self.ring[slot] != DISABLED {
                 len += 1;
@@ -214,8 +214,9 @@ impl LineDiscipline {
     /// A buffer filled exactly up to an end of file takes that with it, so that it isn't read as one of its own.
     fn skip_end_of_file(&mut self) {
         let slot = at(self.read_tail);
-        if self.read_tail != self.canon_head && self.delimiter[slot] && self.ring[slot] == DISABLED {
-            self.delimiter[slot] = false;
+        if self.read_tail != self.canon_head && self.delimiters.contains(self.read_tail) && self.ring[slot] == DISABLED
+        {
+            self.delimiters.remove(self.read_tail);
             self.read_tail += 1;
         }
     }
@@ -271,19 +272,23 @@ impl LineDiscipline {
     /// `FIONREAD` (`TIOCINQ`). `TIOCOUTQ` is always 0 on a pty.
     #[must_use]
     pub fn fionread(&self, side: Side) -> usize {
-        match side {
-            Side::Master => self.out.ready(),
-            Side::Slave if self.by_line() => {
-                let all = self.canon_head.wrapping_sub(self.read_tail);
-                if all == RING {
-                    // Linux can't tell a wholly full ring from an empty one when it looks for ends of file.
-                    return all;
-                }
-                let is_end = |i: &usize| self.delimiter[at(*i)] && self.ring[at(*i)] == DISABLED;
-                all - (self.read_tail..self.canon_head).filter(is_end).count()
-            }
-            // A number of 32 bits, which can come out negative (see `LineDiscipline::receive`).
-            Side::Slave => self.held() as u32 as usize,
+        if side == Side::Master {
+            return self.out.ready();
         }
+        let mut count = self.held();
+        if self.by_line() {
+            count = self.canon_head.wrapping_sub(self.read_tail);
+            // Ends of file don't count. Linux compares slots, so it finds none of them in a wholly full ring.
+            let mut position = self.read_tail;
+            while at(position) != at(self.canon_head) {
+                if self.delimiters.contains(position) && self.ring[at(position)] == DISABLED {
+                    count = count.wrapping_sub(1);
+                }
+                position = position.wrapping_add(1);
+            }
+        }
+        // A number of 32 bits, which can come out negative: a line that outside editing (`EXTPROC`) lets overflow is cut
+        // by a byte that may have been read already.
+        count as u32 as usize
     }
 }

@@ -85,7 +85,7 @@ pub fn termios(seed: u64) -> Termios2 {
         t.c_cc[raw::VEOL as usize] = b'e';
         t.c_cc[raw::VEOL2 as usize] = b'f';
     }
-    if random.one_in(4) {
+    while random.one_in(3) {
         let index = random.below(17);
         if index != raw::VTIME as usize {
             t.c_cc[index] = random.pick(&[0, 1, 8, b' ', b'a', b'e', b'\t', b'\r', b'\n', 0x80, 0xc3, 0xff, 0x7f]);

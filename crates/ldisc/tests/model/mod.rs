@@ -1,5 +1,8 @@
 //! Plays the oracle's steps on the line discipline.
 
+// Each test uses its part.
+#![allow(dead_code)]
+
 use abi::termios::{Termios2, Winsize};
 use oracle_pty as oracle;
 use oracle_pty::{Outcome, Poll, Reply, State, Step};
