@@ -1,10 +1,12 @@
 //! File systems and file-like objects, each a feature of its own that knows nothing of the others.
 //!
 //! - [`dev`]: character devices and the nodes of `/dev`.
+//! - [`devpts`]: pseudo-terminals.
 //! - [`hostfs`]: directory trees of the host.
 //! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
 
 pub mod dev;
+pub mod devpts;
 pub mod hostfs;
 pub mod tmpfs;
 

@@ -28,7 +28,14 @@ enum Kind {
 pub(super) struct MemoryDevices(pub Arc<FrameAllocator>);
 
 impl CharDriver for MemoryDevices {
-    fn open(&self, minor: u32, at: &PathRef, flags: OpenFlags, _caller: &dyn Caller) -> Result<OpenFile, Errno> {
+    fn open(
+        &self,
+        _major: u32,
+        minor: u32,
+        at: &PathRef,
+        flags: OpenFlags,
+        _caller: &dyn Caller,
+    ) -> Result<OpenFile, Errno> {
         let kind = match minor {
             3 => Kind::Null,
             5 => Kind::Zero,

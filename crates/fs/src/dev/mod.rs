@@ -15,13 +15,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vfs::{Caller, OpenFile, OpenFlags, PathRef, SpecialFiles};
 
-/// Opens devices of one major number.
+/// Opens devices of one or more major numbers.
 pub trait CharDriver: Send + Sync {
-    /// A new description of the device with this minor number, reached by `at`.
+    /// A new description of the device with these numbers, reached by `at`.
     ///
     /// # Errors
     /// `ENXIO` if there is no such device.
-    fn open(&self, minor: u32, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno>;
+    fn open(
+        &self,
+        major: u32,
+        minor: u32,
+        at: &PathRef,
+        flags: OpenFlags,
+        caller: &dyn Caller,
+    ) -> Result<OpenFile, Errno>;
 }
 
 /// Opens FIFOs.
@@ -75,7 +82,7 @@ impl SpecialFiles for Devices {
     ) -> Result<OpenFile, Errno> {
         let (major, minor) = split(rdev);
         let driver = self.drivers.lock().get(&major).cloned().ok_or(Errno::ENXIO)?;
-        driver.open(minor, at, flags, caller)
+        driver.open(major, minor, at, flags, caller)
     }
 }
 

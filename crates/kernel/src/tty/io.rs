@@ -97,7 +97,9 @@ impl Tty {
         }
     }
 
-    fn is_dead(&self, life: SlaveLife) -> bool {
+    /// Whether a slave's description is of an earlier life, ended by a hangup.
+    #[must_use]
+    pub fn is_dead(&self, life: SlaveLife) -> bool {
         self.state.lock().life != life.0
     }
 

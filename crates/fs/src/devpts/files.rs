@@ -1,0 +1,203 @@
+//! Open terminals: a description of a master, of a slave, and what `/dev/tty` and its kin open.
+//!
+//! Every open makes a new description of its own, whose flags, owner and access mode nobody else sees.
+
+use super::DevPts;
+use crate::dev::CharDriver;
+use abi::Errno;
+use host::io::{Sink, Source};
+use kernel::CurrentTask;
+use kernel::tty::{Opener, SlaveLife, Tty};
+use ldisc::Side;
+use std::any::Any;
+use std::sync::Arc;
+use vfs::wait::{Events, WaitQueue};
+use vfs::{At, Caller, Capability, FileOps, IoCx, IoError, OpenFile, OpenFlags, PathRef, WalkFlags};
+
+/// A master.
+pub struct MasterFile {
+    tty: Arc<Tty>,
+    fs: Arc<DevPts>,
+}
+
+pub(super) fn open_master(
+    fs: &Arc<DevPts>,
+    at: &PathRef,
+    flags: OpenFlags,
+    caller: &dyn Caller,
+) -> Result<OpenFile, Errno> {
+    let tty = fs.new_pair(caller)?;
+    Ok(OpenFile::new(at.clone(), flags, Box::new(MasterFile { tty, fs: fs.clone() })))
+}
+
+/// For ioctls that are not on a master.
+struct NoPeer;
+
+impl Opener for NoPeer {
+    fn open_peer(&self, _task: &CurrentTask, _flags: OpenFlags) -> Result<i32, Errno> {
+        Err(Errno::ENOTTY)
+    }
+}
+
+/// Opens the slave by its name in the master's own mount.
+struct Peer<'a> {
+    tty: &'a Arc<Tty>,
+    master: &'a OpenFile,
+}
+
+impl Opener for Peer<'_> {
+    fn open_peer(&self, task: &CurrentTask, flags: OpenFlags) -> Result<i32, Errno> {
+        let mount = self.master.path().mount.clone();
+        let root = PathRef { dentry: mount.root().clone(), mount };
+        let name = self.tty.index().to_string();
+        let at = At { start: Some(&root), path: name.as_bytes() };
+        let place = task.walk_cx().resolve(at, WalkFlags::empty())?;
+        // As Linux: neither the node's permission bits nor TIOCSPTLCK's lock are asked for, only the flags count.
+        let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task, true)?;
+        let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);
+        task.fds().add(Arc::new(file), flags.contains(OpenFlags::CLOEXEC), 0, limit)
+    }
+}
+
+impl FileOps for MasterFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, _io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        self.tty.read_master(dst)
+    }
+
+    fn write(&self, _io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        self.tty.write_master(src)
+    }
+
+    fn ioctl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        let peer = Peer { tty: &self.tty, master: file };
+        self.tty.ioctl(Side::Master, file, caller, cmd, arg, &peer)
+    }
+
+    fn readiness(&self) -> Events {
+        self.tty.readiness(Side::Master, None)
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(self.tty.queue(Side::Master))
+    }
+
+    fn check_flags(&self, _flags: OpenFlags) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn release(&self, _flags: OpenFlags) {
+        self.fs.remove(&self.tty);
+        self.tty.master_released();
+    }
+
+    fn fdinfo(&self) -> String {
+        format!("tty-index:\t{}\n", self.tty.index())
+    }
+}
+
+/// A slave, reached by its name or as somebody's controlling terminal.
+pub struct SlaveFile {
+    tty: Arc<Tty>,
+    life: SlaveLife,
+}
+
+impl SlaveFile {
+    /// Opens a slave; `at` is the name it was reached by.
+    ///
+    /// # Errors
+    /// `EIO` if it is locked or dead, `EBUSY`.
+    pub fn open(
+        tty: &Arc<Tty>,
+        at: &PathRef,
+        flags: OpenFlags,
+        caller: &dyn Caller,
+        privileged: bool,
+    ) -> Result<OpenFile, Errno> {
+        let life = tty.open_slave(privileged)?;
+        let file = OpenFile::new(at.clone(), flags, Box::new(SlaveFile { tty: tty.clone(), life }));
+        if let Some(task) = caller.as_any().downcast_ref::<CurrentTask>() {
+            tty.opened(task, flags);
+        }
+        Ok(file)
+    }
+
+    /// The terminal.
+    #[must_use]
+    pub fn tty(&self) -> &Arc<Tty> {
+        &self.tty
+    }
+}
+
+impl FileOps for SlaveFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        self.tty.read_slave(self.life, io, dst)
+    }
+
+    fn write(&self, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        self.tty.write_slave(self.life, io, src)
+    }
+
+    fn ioctl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        if self.tty.is_dead(self.life) {
+            // hung_up_tty_ioctl
+            return Err(if cmd == abi::raw::ioctl::TIOCSPGRP { Errno::ENOTTY } else { Errno::EIO }.into());
+        }
+        self.tty.ioctl(Side::Slave, file, caller, cmd, arg, &NoPeer)
+    }
+
+    fn readiness(&self) -> Events {
+        self.tty.readiness(Side::Slave, Some(self.life))
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(self.tty.queue(Side::Slave))
+    }
+
+    fn check_flags(&self, _flags: OpenFlags) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn release(&self, _flags: OpenFlags) {
+        self.tty.slave_released(self.life);
+    }
+}
+
+/// The drivers of `/dev/tty` (5:0), `/dev/ptmx` (5:2) and of the slaves (136).
+pub struct TerminalDevices {
+    /// The instance that `/dev/ptmx` outside of any devpts means.
+    pub default: Arc<DevPts>,
+}
+
+impl CharDriver for TerminalDevices {
+    fn open(
+        &self,
+        major: u32,
+        minor: u32,
+        at: &PathRef,
+        flags: OpenFlags,
+        caller: &dyn Caller,
+    ) -> Result<OpenFile, Errno> {
+        match (major, minor) {
+            (5, 0) => {
+                let task: &CurrentTask = caller.as_any().downcast_ref().ok_or(Errno::ENXIO)?;
+                let tty = task.kernel.tree.lock().tty_of(task.group.tgid).ok_or(Errno::ENXIO)?;
+                let privileged = task.creds().capable(Capability::SysAdmin);
+                SlaveFile::open(&tty, at, flags | OpenFlags::NOCTTY, caller, privileged)
+            }
+            (5, 2) => {
+                let own = at.inode().as_any().is::<super::nodes::Multiplexer>();
+                if own { at.inode().open(at, flags, caller) } else { open_master(&self.default, at, flags, caller) }
+            }
+            _ if at.inode().as_any().is::<super::nodes::SlaveNode>() => at.inode().open(at, flags, caller),
+            _ => Err(Errno::ENXIO),
+        }
+    }
+}
