@@ -5,6 +5,7 @@
 
 mod errno;
 pub mod signal;
+pub mod stat;
 pub mod termios;
 pub mod time;
 

@@ -231,11 +231,29 @@ impl FdTable {
     }
 }
 
+impl FdTable {
+    /// Whose the record locks are that processes with this table set.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
+    }
+
+    /// Ends the close of a descriptor whose slot was emptied: the process's record locks on the file go.
+    pub fn finish_close(&self, file: Arc<OpenFile>, caller: &dyn vfs::Caller) {
+        if !file.is_path() {
+            file.ops().flush(caller);
+            vfs::locks::release_process(file.path().inode(), self.id());
+        }
+        drop(file);
+    }
+}
+
 /// Drops a task's reference to a table; the last one closes what is open, as close(2) does.
 pub(crate) fn drop_table(table: Arc<FdTable>, caller: &dyn vfs::Caller) {
-    if let Ok(table) = Arc::try_unwrap(table) {
+    // Of several that let go at once, exactly one gets the table.
+    if let Some(table) = Arc::into_inner(table) {
         for file in table.remove_all() {
-            file.ops().flush(caller);
+            table.finish_close(file, caller);
         }
     }
 }

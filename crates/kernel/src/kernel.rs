@@ -1,5 +1,6 @@
 //! The kernel of one sandbox: its services, by field. Logic lives with the objects.
 
+use crate::async_io::AsyncSender;
 use crate::error::SysResult;
 use crate::futex::FutexTable;
 use crate::group::ExitStatus;
@@ -7,15 +8,16 @@ use crate::task::CurrentTask;
 use crate::timer::Timers;
 use crate::trace::Trace;
 use crate::tree::ProcTree;
-use abi::PAGE_SIZE;
+use abi::{Errno, PAGE_SIZE};
 use host::frames::FrameAllocator;
 use lock::{Mutex, rank};
 use platform::Platform;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use vfs::wait::WaitQueue;
-use vfs::{DentryCache, MountNamespace};
+use vfs::{Caller, DentryCache, FileSystem, Mount, MountNamespace};
 
 /// Serves system calls; the `syscalls` crate's table.
 pub trait Dispatch: Send + Sync {
@@ -73,6 +75,11 @@ pub struct Kernel {
     pub timers: Timers,
     /// Tracing and logging.
     pub trace: Trace,
+    /// Sends the signals of `O_ASYNC`.
+    pub async_sender: AsyncSender,
+    /// Where memory files and shared memory live; made on first use.
+    pub shm_mount: OnceLock<Arc<Mount>>,
+    fs_types: Mutex<BTreeMap<&'static str, FsMaker>>,
     /// Told whenever a signal was sent, for signalfds.
     pub signal_hooks: WaitQueue,
     boot: Instant,
@@ -83,6 +90,9 @@ pub struct Kernel {
     observer: OnceLock<Box<dyn Observer>>,
     closing: AtomicBool,
 }
+
+/// Makes a file system from the data of mount(2).
+pub type FsMaker = Arc<dyn Fn(&Kernel, &dyn Caller, &[u8]) -> Result<Arc<dyn FileSystem>, Errno> + Send + Sync>;
 
 /// Who started the sandbox and wants to know what becomes of its first process.
 pub trait Observer: Send + Sync {
@@ -113,6 +123,9 @@ impl Kernel {
             futexes: FutexTable::default(),
             timers: Timers::default(),
             trace: parts.trace,
+            async_sender: AsyncSender::default(),
+            shm_mount: OnceLock::new(),
+            fs_types: Mutex::new(rank::LEAF, BTreeMap::new()),
             signal_hooks: WaitQueue::new(),
             boot: Instant::now(),
             first_process: AtomicI32::new(0),
@@ -120,6 +133,28 @@ impl Kernel {
             observer: OnceLock::new(),
             closing: AtomicBool::new(false),
         })
+    }
+
+    /// Makes a type of file system known to mount(2).
+    pub fn register_fs(&self, name: &'static str, maker: FsMaker) {
+        let old = self.fs_types.lock().insert(name, maker);
+        drop(old);
+    }
+
+    /// A new file system for mount(2).
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown type, and what the type says of the data.
+    pub fn make_fs(&self, caller: &dyn Caller, name: &[u8], data: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
+        let name = std::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
+        let maker = self.fs_types.lock().get(name).cloned().ok_or(Errno::ENODEV)?;
+        maker(self, caller, data)
+    }
+
+    /// The types that mount(2) knows.
+    #[must_use]
+    pub fn fs_types(&self) -> Vec<&'static str> {
+        self.fs_types.lock().keys().copied().collect()
     }
 
     /// Nanoseconds since the sandbox was made.

@@ -5,6 +5,7 @@
 //! [`tree`]. Lock order: `lock::rank`; the ranks up to `FD_TABLE` are this crate's, and no guest memory is touched under
 //! them.
 
+pub mod async_io;
 pub mod clock;
 pub mod clone;
 mod error;
@@ -32,7 +33,7 @@ pub use error::{Restart, SysErr, SysResult, WaitEnd};
 pub use fd_table::{Fd, FdTable};
 pub use fs_context::FsContext;
 pub use group::{CpuTime, ExitStatus, ThreadGroup};
-pub use kernel::{Dispatch, Kernel, Observer, Parts, Uts};
+pub use kernel::{Dispatch, FsMaker, Kernel, Observer, Parts, Uts};
 pub use park::Parker;
 pub use task::{CurrentTask, RestartBlock, RunState, Task};
 pub use trace::Trace;

@@ -6,6 +6,7 @@
 mod args;
 mod cred;
 mod exec;
+mod fs;
 mod futex;
 mod memory;
 mod poll;

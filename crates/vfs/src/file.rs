@@ -201,6 +201,15 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENOTTY.into())
     }
 
+    /// fcntl(2) commands that concern the object alone: sizes of pipes and seals.
+    ///
+    /// # Errors
+    /// `EBADF` for the size of what is no pipe, `EINVAL` for the seals of what has none.
+    fn fcntl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, Errno> {
+        let _ = (file, caller, arg);
+        Err(if matches!(cmd, c::F_SETPIPE_SZ | c::F_GETPIPE_SZ) { Errno::EBADF } else { Errno::EINVAL })
+    }
+
     /// What is ready now.
     fn readiness(&self) -> Events {
         crate::inode::ALWAYS_READY

@@ -97,7 +97,7 @@ impl CurrentTask {
             drop_table(old, &*self.task);
         }
         for file in self.fds.remove_cloexec() {
-            file.ops().flush(&*self.task);
+            self.fds.finish_close(file, &*self.task);
         }
     }
 
