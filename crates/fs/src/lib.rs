@@ -2,12 +2,16 @@
 //!
 //! - [`dev`]: character devices and the nodes of `/dev`.
 //! - [`devpts`]: pseudo-terminals.
+//! - [`eventfd`]: counters to wait for.
 //! - [`hostfs`]: directory trees of the host.
+//! - [`pipe`]: pipes and FIFOs.
 //! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
 
 pub mod dev;
 pub mod devpts;
+pub mod eventfd;
 pub mod hostfs;
+pub mod pipe;
 pub mod tmpfs;
 
 #[cfg(test)]

@@ -254,6 +254,11 @@ pub trait FileOps: Send + Sync + Any {
         if flags.contains(OpenFlags::DIRECT) { Err(Errno::EINVAL) } else { Ok(()) }
     }
 
+    /// Status flags have changed to these, for objects whose kind of operation one of them chooses (`O_DIRECT` on pipes).
+    fn flags_changed(&self, flags: OpenFlags) {
+        let _ = flags;
+    }
+
     /// One descriptor of it was closed (for POSIX locks and the like).
     fn flush(&self, caller: &dyn Caller) {
         let _ = caller;
@@ -369,7 +374,10 @@ impl OpenFile {
         loop {
             let new = (old & !mask.bits()) | (value & mask).bits();
             match self.flags.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.ops.flags_changed(OpenFlags::from_bits_retain(new));
+                    return Ok(());
+                }
                 Err(now) => old = now,
             }
         }
