@@ -4,8 +4,8 @@
 //! write, so they are hints. Proof comes from the host kernel: only the mapper can wait on a futex of the command page
 //! (the guests' filter keeps them off it), so if `FUTEX_CMP_REQUEUE` moves one waiter from `CMD_SEQ`, with the batch's
 //! number as its value, to `CMD_ASLEEP`, then the mapper has been through the whole batch and sleeps again. The next
-//! batch wakes it at the word where it sleeps now. After storing a new number both words are woken, so that no
-//! waiter with an old number can be left on `CMD_SEQ`.
+//! batch wakes it at the word where it sleeps now. After storing a new number the second word is woken too if
+//! nobody was at the first, so that no waiter with an old number can be left on `CMD_SEQ`.
 
 use crate::layout::*;
 use crate::life::Life;
@@ -62,8 +62,10 @@ impl Channel {
         self.mover.bring_here();
         self.seq = self.seq.wrapping_add(1);
         shared.u32(CMD_SEQ).store(self.seq, Ordering::SeqCst);
-        let _ = futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1);
-        let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
+        // There is but one waiter, so that if it was at the first word, it is not at the second.
+        if !matches!(futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1), Ok(1)) {
+            let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
+        }
         self.prove(shared, life)
     }
 
@@ -86,11 +88,10 @@ impl Channel {
             // It said that it is done, and is about to sleep: or a guest said so in its name.
             tries = tries.saturating_add(1);
             match tries {
-                0..20 => core::hint::spin_loop(),
-                20..60 => std::thread::yield_now(),
+                0..40 => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
-            if tries > 60 && start.elapsed() > life.patience(LIMIT) {
+            if tries > 40 && start.elapsed() > life.patience(LIMIT) {
                 life.kill();
                 return Err(Gone);
             }

@@ -154,3 +154,17 @@ fn system_calls_only() {
     let mut regs = start(0);
     show("system call", sample(300_000, || assert_eq!(context.switch(&mut regs), Exit::Syscall)));
 }
+
+/// For a profiler.
+#[test]
+#[ignore = "a measurement"]
+fn maps_only() {
+    let guest = Guest::new(SYSCALL_LOOP);
+    let addr = 0x1000_0000;
+    let batch = || {
+        let ops = [guest.map(addr, 4096, RW, LEN), MapOp::Unmap { addr, len: 4096 }];
+        guest.space.apply(&ops).expect("apply");
+    };
+    show("map and unmap, one batch", sample(50_000, batch));
+    show("empty batch", sample(50_000, || guest.space.apply(&[MapOp::Unmap { addr, len: 4096 }]).expect("apply")));
+}
