@@ -63,7 +63,8 @@ pub enum MapOp {
     },
 }
 
-/// The address space is gone: its host process died or was killed for misbehaving.
+/// The address space is gone: its host process died or was killed for misbehaving. Nothing of it can touch memory any
+/// more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gone;
 
@@ -119,7 +120,8 @@ pub trait Platform: Send + Sync {
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
 }
 
-/// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then.
+/// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then, but
+/// not at once. Whoever drops it unmaps first what others may get.
 pub trait AddressSpace: Send + Sync {
     /// Applies the changes in order. On return they are in force for every thread, beyond any doubt that the guest
     /// could raise: frames of what was unmapped may be given to others.

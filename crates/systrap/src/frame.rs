@@ -165,7 +165,7 @@ impl Frame {
     /// there is none yet.
     pub fn vector(self, shared: &Shared) -> Option<(usize, usize)> {
         let offset = usize::try_from(shared.get(self.file(FPSTATE)).checked_sub(self.address)?).ok()?;
-        (offset.is_multiple_of(64) && offset <= HEAD - 512).then_some((self.block + offset, HEAD - offset))
+        (offset.is_multiple_of(64) && offset <= HEAD - 512).then(|| (self.block + offset, HEAD - offset))
     }
 
     /// Says where the vector state is: at an offset in the block, or nowhere, which means the initial state.

@@ -10,6 +10,7 @@
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 
+mod calls;
 mod context;
 mod filter;
 mod fpu;
@@ -25,6 +26,7 @@ mod text;
 mod watch;
 mod zygote;
 
+pub use calls::HOST_CALLS;
 pub use zygote::StartError;
 
 use abi::Errno;

@@ -2,9 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
+use platform::Gone;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::sync::Arc;
+use std::time::Instant;
+
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// A stub's process, alive or dead. It is reaped by the watcher, so its id stays its own until then.
 pub struct Life {
@@ -43,6 +48,21 @@ impl Life {
     /// Kills it; the watcher will see it die.
     pub fn kill(&self) {
         let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+    }
+
+    /// Kills it and waits until none of its threads can touch memory any more.
+    pub fn end(&self) -> Gone {
+        self.kill();
+        let deadline = Instant::now() + END_LIMIT;
+        while Instant::now() < deadline {
+            let mut ended = [PollFd::new(&*self.pidfd, PollFlags::IN)];
+            if let Ok(1) = poll(&mut ended, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
+                break;
+            }
+        }
+        // If it has not ended by now it hangs in the host kernel, and won't run guest code again either.
+        self.set_dead();
+        Gone
     }
 
     /// Whether a thread id belongs to it. Its threads do not end before the process does.

@@ -76,7 +76,7 @@ impl Channel {
         let mut tries = 0u32;
         loop {
             if life.dead() {
-                return Err(Gone);
+                return Err(life.end());
             }
             let hint = done.load(Ordering::Acquire);
             if hint != self.seq {
@@ -92,8 +92,7 @@ impl Channel {
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
             if tries > 40 && start.elapsed() > life.patience(LIMIT) {
-                life.kill();
-                return Err(Gone);
+                return Err(life.end());
             }
         }
     }

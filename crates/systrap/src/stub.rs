@@ -102,10 +102,7 @@ impl Stub {
         let mut calls = Vec::with_capacity(ops.len());
         for op in ops {
             let (MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } | MapOp::Protect { addr, len, .. }) = *op;
-            let range = checked_range(addr, len).ok_or_else(|| {
-                self.life.kill();
-                Gone
-            })?;
+            let range = checked_range(addr, len).ok_or_else(|| self.life.end())?;
             translate(&mut state.mapped, op, range, &mut calls);
         }
         for batch in calls.chunks(MAX_CALLS) {

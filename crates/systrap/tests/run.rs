@@ -172,3 +172,39 @@ fn mapping_changes_are_seen() {
         assert!((0..600).all(|n| read(0x2000_0000 + n * 8192).is_none()));
     });
 }
+
+/// What this process and its children have used of the processors, in ticks.
+fn processor_time() -> u64 {
+    let ticks = |path: String| -> u64 {
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    };
+    let mut sum = ticks("/proc/self/stat".into());
+    for task in std::fs::read_dir("/proc/self/task").expect("tasks").flatten() {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        sum += children.split_whitespace().map(|pid| ticks(format!("/proc/{pid}/stat"))).sum::<u64>();
+    }
+    sum
+}
+
+#[test]
+#[ignore = "run by nothing_is_used_at_rest"]
+fn alone_at_rest() {
+    let guest = Guest::new(SYSCALL_LOOP);
+    let mut contexts: Vec<_> = (0..8).map(|_| guest.context()).collect();
+    for context in &mut contexts {
+        assert_eq!(context.switch(&mut start(0)), Exit::Syscall);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let before = processor_time();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(processor_time() - before <= 1);
+}
+
+#[test]
+fn nothing_is_used_at_rest() {
+    let me = std::env::current_exe().expect("exe");
+    let status = std::process::Command::new(me).args(["--ignored", "--exact", "alone_at_rest"]).status().expect("run");
+    assert!(status.success());
+}
