@@ -451,3 +451,41 @@ CASE(taken_from_another_process)
 	gate_open(&g);
 	JOIN(p);
 }
+
+CASE(scm_rights_at_most_253)
+{
+	int s[2], fds[254];
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	memset(fds, 0, sizeof fds); /* 254 times standard input */
+	static char control[CMSG_SPACE(sizeof fds)];
+	char data = 'd';
+	struct iovec iov = {&data, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fds)};
+	EXPECT_ERRNO(sendmsg(s[0], &msg, 0), EINVAL);
+	c->cmsg_len = CMSG_LEN(253 * sizeof(int));
+	EXPECT_EQ(sendmsg(s[0], &msg, 0), 1);
+	int before = open_fds();
+	EXPECT_EQ(recvmsg(s[1], &msg, 0), 1);
+	EXPECT_EQ(msg.msg_flags, 0);
+	EXPECT_EQ(open_fds(), before + 253);
+}
+
+CASE(a_socket_sent_through_itself)
+{
+	int s[2], p[2];
+	char c;
+	EXPECT_OK(pipe(p));
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	send_fd(s[0], s[1]);
+	send_fd(s[0], p[1]); /* goes when the pair is found to be unreachable */
+	EXPECT_OK(close(p[1]));
+	EXPECT_OK(close(s[0]));
+	EXPECT_OK(close(s[1]));
+	/* Closing another Unix socket sets the search off at the latest. */
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	EXPECT_OK(close(s[0]));
+	EXPECT_OK(close(s[1]));
+	EXPECT_EQ(read(p[0], &c, 1), 0);
+}

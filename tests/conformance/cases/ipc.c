@@ -2,6 +2,7 @@
 #include "../harness.h"
 #include <mqueue.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -223,4 +224,40 @@ CASE(posix_queues)
 	EXPECT_OK(mq_unlink("/conformance"));
 	EXPECT_ERRNO(mq_unlink("/conformance"), ENOENT);
 	EXPECT_OK(mq_send(q, "x", 1, 0)); /* lives on while it's open */
+}
+
+CASE(posix_shared_memory)
+{
+	char name[64];
+	snprintf(name, sizeof name, "/conformance-%d", getpid());
+	int fd = EXPECT_OK(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
+	EXPECT_ERRNO(shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST);
+	EXPECT_OK(ftruncate(fd, PAGE));
+	char *m = EXPECT_OK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	CHILD(p) {
+		int other = EXPECT_OK(shm_open(name, O_RDWR, 0));
+		char *n = EXPECT_OK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0));
+		n[0] = 'c';
+		EXPECT_OK(shm_unlink(name));
+	}
+	JOIN(p);
+	EXPECT_EQ(m[0], 'c');
+	EXPECT_ERRNO(shm_open(name, O_RDWR, 0), ENOENT);
+}
+
+CASE(named_semaphores)
+{
+	char name[64];
+	snprintf(name, sizeof name, "/conformance-%d", getpid());
+	sem_t *s = sem_open(name, O_CREAT | O_EXCL, 0600, 0);
+	CHECK(s != SEM_FAILED);
+	CHILD(p) {
+		sem_t *t = sem_open(name, 0);
+		CHECK(t != SEM_FAILED);
+		EXPECT_OK(sem_post(t));
+	}
+	EXPECT_OK(sem_wait(s));
+	EXPECT_ERRNO(sem_trywait(s), EAGAIN);
+	JOIN(p);
+	EXPECT_OK(sem_unlink(name));
 }

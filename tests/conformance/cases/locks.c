@@ -265,3 +265,12 @@ CASE(leases_and_owner)
 	EXPECT_ERRNO(fcntl(fd, F_SETSIG, 65), EINVAL);
 	EXPECT_ERRNO(fcntl(fd, F_SETOWN, INT_MIN), EINVAL);
 }
+
+CASE(flock_of_directories)
+{
+	int a = EXPECT_OK(open(".", O_RDONLY)), b = EXPECT_OK(open(".", O_RDONLY));
+	EXPECT_OK(flock(a, LOCK_EX));
+	EXPECT_ERRNO(flock(b, LOCK_SH | LOCK_NB), EWOULDBLOCK);
+	EXPECT_ERRNO(record(a, F_SETLK, F_WRLCK, 0, 0), EBADF); /* not open for writing */
+	EXPECT_OK(record(a, F_SETLK, F_RDLCK, 0, 0));
+}

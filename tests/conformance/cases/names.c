@@ -458,3 +458,37 @@ CASE(setgid_directories)
 	}
 	JOIN(p);
 }
+
+CASE(cwd_renamed_and_replaced)
+{
+	char here[PATH_MAX], cwd[PATH_MAX];
+	CHECK(getcwd(here, sizeof here));
+	EXPECT_OK(mkdir("d", 0755));
+	EXPECT_OK(mkdir("e", 0755));
+	EXPECT_OK(chdir("d"));
+	EXPECT_OK(rename("../d", "../moved"));
+	CHECK(getcwd(cwd, sizeof cwd));
+	EXPECT_STR(cwd + strlen(here), "/moved");
+	EXPECT_OK(rename("../e", "../moved")); /* takes its place: this one is dead */
+	EXPECT_ERRNO(open("f", O_RDWR | O_CREAT, 0600), ENOENT);
+	EXPECT_ERRNO(syscall(SYS_getcwd, cwd, sizeof cwd), ENOENT);
+}
+
+CASE(outside_the_root)
+{
+	needs_root();
+	EXPECT_OK(mkdir("jail", 0755));
+	put_file("outside", "");
+	int out = EXPECT_OK(open(".", O_RDONLY));
+	CHILD(p) {
+		EXPECT_OK(chroot("jail"));
+		/* A directory that is open from before, and the old current one, lie outside and work. */
+		EXPECT_OK(openat(out, "outside", O_RDONLY));
+		CHECK(exists("outside") && exists("../"));
+		char cwd[PATH_MAX];
+		EXPECT_OK(syscall(SYS_getcwd, cwd, sizeof cwd));
+		CHECK(!strncmp(cwd, "(unreachable)/", 14));
+		EXPECT_OK(fchdir(out));
+	}
+	JOIN(p);
+}

@@ -459,3 +459,20 @@ CASE(epoll_with_a_fine_timeout)
 	EXPECT_EQ(syscall(441, ep, &e, 1, &ts, NULL, 0), 0);
 	EXPECT_ERRNO(syscall(441, ep, &e, 1, &bad, NULL, 0), EINVAL);
 }
+
+CASE(many_at_once)
+{
+	enum { COUNT = 300 };
+	static struct pollfd f[COUNT];
+	int ep = EXPECT_OK(epoll_create1(0));
+	for (int i = 0; i < COUNT; i++) {
+		f[i] = (struct pollfd){EXPECT_OK(eventfd(i % 3 == 0, 0)), POLLIN, 0};
+		EXPECT_OK(watch(ep, EPOLL_CTL_ADD, f[i].fd, EPOLLIN));
+	}
+	EXPECT_EQ(poll(f, COUNT, -1), COUNT / 3);
+	for (int i = 0; i < COUNT; i++)
+		EXPECT_EQ(f[i].revents, i % 3 == 0 ? POLLIN : 0);
+	static struct epoll_event e[COUNT];
+	EXPECT_EQ(epoll_wait(ep, e, COUNT, -1), COUNT / 3);
+	EXPECT_EQ(epoll_wait(ep, e, 7, -1), 7);
+}
