@@ -175,11 +175,11 @@ impl LineDiscipline {
         if len == 0 {
             return More::No;
         }
-        buf[*filled..*filled + len].copy_from_slice(&self.ring[start..start + len]);
-        self.read_tail += len;
-        let drained = self.read_tail == self.commit_head;
         // Where an outside program edits lines, it passes an end of file as its character, alone.
         let ends = len == 1 && self.ring[start] == self.cc(raw::VEOF);
+        self.copy_out(&mut buf[*filled..*filled + len]);
+        self.read_tail += len;
+        let drained = self.read_tail == self.commit_head;
         if ends && drained && self.lflag(raw::EXTPROC) && self.lflag(raw::ICANON) {
             return More::No;
         }
@@ -191,24 +191,33 @@ impl LineDiscipline {
     fn copy_line(&mut self, filled: &mut usize, buf: &mut [u8]) -> More {
         let limit = self.canon_head.wrapping_sub(self.read_tail).min(buf.len() - *filled);
         let tail = self.read_tail;
-        let mut len = (0..limit).find(|&i| self.delimiters.contains(tail + i)).unwrap_or(limit);
-        let found = len < limit;
-        self.read_tail += len;
-        if found {
-            let slot = at(self.read_tail);
-            self.delimiters.remove(self.read_tail);
-            self.read_tail += 1;
-            if self.ring[slot] != DISABLED {
-                len += 1;
+        let stored = (0..limit).find(|&i| self.delimiters.contains(tail + i));
+        let len = match stored {
+            Some(len) if self.ring[at(tail + len)] == DISABLED => len,
+            Some(len) => len + 1,
+            None => limit,
+        };
+        self.copy_out(&mut buf[*filled..*filled + len]);
+        *filled += len;
+        self.read_tail += stored.map_or(limit, |len| len + 1);
+        if let Some(len) = stored {
+            self.delimiters.remove(tail + len);
+        }
+        if stored.is_some() || self.read_tail == self.canon_head { More::No } else { More::Yes }
+    }
+
+    /// Copies from the tail of the ring. What was typed unseen may be a secret, and is wiped.
+    fn copy_out(&mut self, target: &mut [u8]) {
+        let start = at(self.read_tail);
+        let (front, back) = target.split_at_mut(target.len().min(RING - start));
+        let wipe = self.lflag(raw::ICANON) && !self.lflag(raw::ECHO);
+        for (start, part) in [(start, front), (0, back)] {
+            let source = &mut self.ring[start..start + part.len()];
+            part.copy_from_slice(source);
+            if wipe {
+                source.fill(0);
             }
         }
-        let start = at(tail);
-        let split = len.min(RING - start);
-        let target = &mut buf[*filled..*filled + len];
-        target[..split].copy_from_slice(&self.ring[start..start + split]);
-        target[split..].copy_from_slice(&self.ring[..len - split]);
-        *filled += len;
-        if found || self.read_tail == self.canon_head { More::No } else { More::Yes }
     }
 
     /// A buffer filled exactly up to an end of file takes that with it, so that it isn't read as one of its own.

@@ -153,7 +153,7 @@ pub fn step(seed: u64, waits: bool) -> Step {
         94..=95 => Step::Packet(!random.one_in(3)),
         96 => Step::Winsize(random.below(3) as u16, 80),
         97 => Step::CloseSlave,
-        98 if waits => Step::WaitingRead(random.pick(&LENGTHS)),
+        98 if waits => Step::WaitingRead(random.pick(&LENGTHS), Vec::new()),
         _ => Step::OpenSlave,
     }
 }

@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::step::{Flow, Outcome, Poll, Queue, Reply, Side, State, Step, When};
@@ -132,10 +133,7 @@ impl HostPty {
             }
             Step::Write(side, bytes) => return reply(rustix::io::write(self.side(*side)?, bytes), Reply::Count),
             Step::Read(side, len) => return read(self.side(*side)?, *len),
-            Step::WaitingRead(len) => {
-                let slave = self.slave.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-                return read(slave.1.as_fd(), *len);
-            }
+            Step::WaitingRead(len, later) => return self.read_waiting(*len, later),
             Step::Flush(side, queue) => {
                 let queue = match queue {
                     Queue::Input => general::TCIFLUSH,
@@ -168,6 +166,23 @@ impl HostPty {
             }
         }
         Ok(Reply::Ok)
+    }
+
+    fn read_waiting(&self, len: usize, later: &[(u64, Vec<u8>)]) -> io::Result<Reply> {
+        let slave = self.slave.as_ref().ok_or(io::ErrorKind::NotConnected)?.1.as_fd();
+        let start = Instant::now();
+        thread::scope(|scope| {
+            let typist = scope.spawn(|| {
+                for (delay, bytes) in later {
+                    thread::sleep(Duration::from_millis(*delay).saturating_sub(start.elapsed()));
+                    rustix::io::write(&self.master, bytes)?;
+                }
+                io::Result::Ok(())
+            });
+            let reply = read(slave, len)?;
+            typist.join().map_err(|_| io::ErrorKind::Other)??;
+            Ok(reply)
+        })
     }
 
     /// Waits until the kernel's workers have carried everything across, and returns the state then.

@@ -298,10 +298,32 @@ fn raw_reads() -> Vec<Case> {
             ],
         ));
     }
-    for (min, name) in [(0, "nothing-comes"), (0, "something-there"), (3, "too-little-comes"), (100, "much-wanted")] {
-        let first = if name == "nothing-comes" { b"".as_slice() } else { b"ab" };
-        cases.push(case(&format!("waiting-{name}"), [raw_with(min, 1), typed(first), Step::WaitingRead(10)]));
+    let pieces = [b"a".as_slice(), b"bc", b"defg"];
+    for (min, time) in [(0, 1), (0, 2), (1, 0), (1, 1), (3, 0), (3, 1), (3, 2), (7, 2), (100, 1), (100, 2)] {
+        for (first, delays) in
+            [(b"".as_slice(), vec![]), (b"xy", vec![]), (b"", vec![50, 100, 150]), (b"x", vec![50, 300])]
+        {
+            // Without a time limit enough must come, and with one between bytes a first one must.
+            let coming = first.len() + delays.len();
+            if coming < if time == 0 { min } else { min.min(1) } {
+                continue;
+            }
+            let name = format!("waiting-{min}-{time}-{}-{}", first.len(), delays.len());
+            let later = delays.into_iter().zip(pieces).map(|(delay, piece)| (delay, piece.to_vec())).collect();
+            cases.push(case(&name, [raw_with(min as u8, time), typed(first), Step::WaitingRead(9, later), read(99)]));
+        }
     }
+    let later = vec![(20, b"half ".to_vec()), (40, b"a line\nand".to_vec()), (60, b" more\n".to_vec())];
+    cases.push(case("waiting-line", [Step::WaitingRead(99, later.clone()), read(99)]));
+    cases.push(case(
+        "waiting-line-in-pieces",
+        [Step::WaitingRead(4, later), Step::WaitingRead(99, Vec::new()), read(99)],
+    ));
+    cases.push(case("waiting-end-of-file", [Step::WaitingRead(99, vec![(20, b"\x04".to_vec())])]));
+    cases.push(case(
+        "waiting-with-extproc",
+        [lflag(raw::EXTPROC, 0), Step::WaitingRead(99, vec![(20, b"ab".to_vec())])],
+    ));
     cases.push(case(
         "nothing-is-special",
         [raw_with(1, 0), typed(b"\x03\x04\x13\x16\xff\0\r\n\x7f"), read(99), screen()],

@@ -36,8 +36,9 @@ pub enum Step {
     Termios(When, Termios2),
     Write(Side, Vec<u8>),
     Read(Side, usize),
-    /// A blocking read of the slave. Only for states in which `VTIME` or waiting data ends it.
-    WaitingRead(usize),
+    /// A blocking read of the slave, during which the master writes: each piece this many milliseconds after the begin.
+    /// Only for states in which `VTIME` or what comes in ends it.
+    WaitingRead(usize, Vec<(u64, Vec<u8>)>),
     Flush(Side, Queue),
     Flow(Side, Flow),
     Packet(bool),
@@ -54,7 +55,7 @@ impl Step {
             Step::Write(side, _) | Step::Read(side, _) | Step::Flush(side, _) | Step::Flow(side, _) => {
                 *side == Side::Slave
             }
-            Step::Termios(..) | Step::WaitingRead(_) => true,
+            Step::Termios(..) | Step::WaitingRead(..) => true,
             Step::Packet(_) | Step::Winsize(..) | Step::CloseSlave | Step::OpenSlave => false,
         }
     }

@@ -112,7 +112,10 @@ impl fmt::Display for Step {
             Step::Termios(when, termios) => write!(f, "termios {when} {}", termios_text(termios)),
             Step::Write(side, bytes) => write!(f, "write {side} {}", bytes_text(bytes)),
             Step::Read(side, len) => write!(f, "read {side} {len}"),
-            Step::WaitingRead(len) => write!(f, "waiting-read {len}"),
+            Step::WaitingRead(len, later) => {
+                write!(f, "waiting-read {len}")?;
+                later.iter().try_for_each(|(delay, bytes)| write!(f, " {delay}:{}", bytes_text(bytes)))
+            }
             Step::Flush(side, queue) => write!(f, "flush {side} {queue}"),
             Step::Flow(side, flow) => write!(f, "flow {side} {flow}"),
             Step::Packet(on) => write!(f, "packet {on}"),
@@ -129,7 +132,14 @@ fn parse_step(line: &str) -> Option<Step> {
         "termios" => Step::Termios(When::parse(words.next()?)?, parse_termios(&mut words)?),
         "write" => Step::Write(Side::parse(words.next()?)?, parse_bytes(words.next()?)?),
         "read" => Step::Read(Side::parse(words.next()?)?, words.next()?.parse().ok()?),
-        "waiting-read" => Step::WaitingRead(words.next()?.parse().ok()?),
+        "waiting-read" => {
+            let len = words.next()?.parse().ok()?;
+            let piece = |word: &str| {
+                let (delay, bytes) = word.split_once(':')?;
+                Some((delay.parse().ok()?, parse_bytes(bytes)?))
+            };
+            Step::WaitingRead(len, words.map(piece).collect::<Option<_>>()?)
+        }
         "flush" => Step::Flush(Side::parse(words.next()?)?, Queue::parse(words.next()?)?),
         "flow" => Step::Flow(Side::parse(words.next()?)?, Flow::parse(words.next()?)?),
         "packet" => Step::Packet(words.next()?.parse().ok()?),

@@ -8,6 +8,8 @@ use oracle_pty as oracle;
 use oracle_pty::{Outcome, Poll, Reply, State, Step};
 use vizor_ldisc::{Effects, Flow, LineDiscipline, Queue, ReadOp, ReadResult, Readiness, Side, Signals, Wake, When};
 
+type Pieces<'a> = std::slice::Iter<'a, (u64, Vec<u8>)>;
+
 #[derive(Clone)]
 pub struct Model {
     ldisc: LineDiscipline,
@@ -84,7 +86,7 @@ impl Model {
                 let mut op = ldisc.begin_read(self.now);
                 return finished(ldisc.read(&mut op, &mut buf, true, self.now, effects), buf);
             }
-            Step::WaitingRead(len) => return self.wait_and_read(*len, effects),
+            Step::WaitingRead(len, later) => return self.wait_and_read(*len, later, effects),
             Step::Flush(s, queue) => {
                 let queue = match queue {
                     oracle::Queue::Input => Queue::Input,
@@ -118,15 +120,56 @@ impl Model {
         Some(Reply::Ok)
     }
 
-    fn wait_and_read(&mut self, len: usize, effects: &mut Effects) -> Option<Reply> {
+    /// Reads as a task does: called again when the deadline has come or a wake for it.
+    fn wait_and_read(&mut self, len: usize, later: &[(u64, Vec<u8>)], effects: &mut Effects) -> Option<Reply> {
+        let start = self.now;
         let mut buf = vec![0; len];
+        let mut later = later.iter();
         let mut op: ReadOp = self.ldisc.begin_read(self.now);
-        loop {
+        let result = loop {
             match self.ldisc.read(&mut op, &mut buf, false, self.now, effects) {
-                ReadResult::Wait { deadline } => self.now = deadline?,
-                result => return finished(result, buf),
+                ReadResult::Wait { deadline } => self.wait(start, deadline, &mut later, effects)?,
+                result => break result,
+            }
+        };
+        while self.next_piece(start, None, &mut later, effects).is_some() {}
+        finished(result, buf)
+    }
+
+    /// Waits for the deadline or a wake; returns `None` if there will be neither.
+    fn wait(&mut self, start: u64, deadline: Option<u64>, later: &mut Pieces<'_>, effects: &mut Effects) -> Option<()> {
+        loop {
+            match self.next_piece(start, deadline, later, effects) {
+                Some(news) if news.wake.contains(Wake::SLAVE_READ) => return Some(()),
+                Some(_) => {}
+                None => {
+                    self.now = deadline?;
+                    return Some(());
+                }
             }
         }
+    }
+
+    /// The master writes its next piece, if that comes before the deadline.
+    fn next_piece(
+        &mut self,
+        start: u64,
+        deadline: Option<u64>,
+        later: &mut Pieces<'_>,
+        effects: &mut Effects,
+    ) -> Option<Effects> {
+        let (delay, bytes) = later.as_slice().first()?;
+        let time = start + delay * 1_000_000;
+        if deadline.is_some_and(|deadline| deadline < time) {
+            return None;
+        }
+        later.next();
+        self.now = time;
+        let mut news = Effects::default();
+        assert_eq!(self.ldisc.input(bytes, &mut news), bytes.len());
+        effects.signals |= news.signals;
+        effects.wake |= news.wake;
+        Some(news)
     }
 
     fn state(&self, signals: Signals) -> State {
