@@ -2,11 +2,16 @@
 
 use crate::change::{Changes, run_access};
 use crate::prot::{NO_ACCESS, VmaFlags};
-use crate::runs::{Kind, Run, Runs};
+use crate::runs::{Kind, Memory, Run, Runs};
 use crate::vma::Vma;
 use crate::{Limits, MemoryManager, State};
+use host::frames::AllocOptions;
 use platform::AddressSpace;
 use std::sync::Arc;
+
+/// Runs up to the first size are copied when forking, up to the second in all.
+const EAGER_RUN: u64 = 64 << 10;
+const EAGER_TOTAL: u64 = 256 << 10;
 
 impl MemoryManager {
     /// A copy of this memory in `space`, which must be empty. Pages are shared until either side writes to them.
@@ -26,12 +31,13 @@ impl MemoryManager {
                 .filter(|(_, vma)| !vma.flags.contains(VmaFlags::DONTFORK))
                 .map(|(start, vma)| (start, vma.clone()))
                 .collect();
+            let mut eager = EAGER_TOTAL;
             for (start, mut vma) in inherited {
                 vma.file = vma.file.map(|file| file.for_observer(&observer));
                 // Locks are not inherited.
                 vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
                 if !vma.flags.contains(VmaFlags::WIPEONFORK) {
-                    self.share_pages(state, changes, &mut copy.runs, start, &vma);
+                    self.share_pages(state, changes, &mut copy.runs, &mut eager, start, &vma);
                 }
                 copy.vmas.insert(start, vma, &mut changes.doomed);
             }
@@ -40,9 +46,21 @@ impl MemoryManager {
     }
 
     /// Makes the pages of a mapping those of the copy, too.
-    fn share_pages(&self, state: &mut State, changes: &mut Changes, copy: &mut Runs, start: u64, vma: &Vma) {
+    fn share_pages(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        copy: &mut Runs,
+        eager: &mut u64,
+        start: u64,
+        vma: &Vma,
+    ) {
         let access = run_access(vma.prot, vma.shared(), Kind::Cow);
         state.runs.modify(start..vma.end, |start, run| {
+            if let Some(copied) = self.copy_eagerly(start, run, eager) {
+                copy.insert(start, copied);
+                return;
+            }
             if run.kind == Kind::Own {
                 run.kind = Kind::Cow;
                 run.access = access;
@@ -56,5 +74,21 @@ impl MemoryManager {
             }
             copy.insert(start, Run { installed: NO_ACCESS, ..run.clone() });
         });
+    }
+
+    /// Copies a small run that the guest writes to: two faults cost far more.
+    fn copy_eagerly(&self, start: u64, run: &Run, budget: &mut u64) -> Option<Run> {
+        let len = run.end - start;
+        if run.kind != Kind::Own || !run.installed.write || len > EAGER_RUN.min(*budget) {
+            return None;
+        }
+        let old = run.frames(start)?;
+        let new = self.frames.alloc(len, AllocOptions { overwritten: true, at: None }).ok()?;
+        if self.frames.range(new).copy_from(&self.frames.range(old)).is_err() {
+            self.frames.dec(new);
+            return None;
+        }
+        *budget -= len;
+        Some(Run { memory: Memory::Frames(new.start), installed: NO_ACCESS, ..run.clone() })
     }
 }

@@ -18,8 +18,10 @@ use std::sync::Arc;
 /// Smallest and largest run of fresh private memory.
 const RUN_MIN: u64 = 64 << 10;
 const RUN_MAX: u64 = 2 << 20;
-/// How much is copied at a write to a shared page, and how much when an address space is badly fragmented.
-const COPY: u64 = 32 << 10;
+/// How much is copied at a write to a shared page: the least, the most where copies go on from one to the next, and how
+/// much when an address space is badly fragmented.
+const COPY_MIN: u64 = 16 << 10;
+const COPY_MAX: u64 = 64 << 10;
 const COPY_FRAGMENTED: u64 = 1 << 20;
 const FRAGMENTED: usize = 16 << 10;
 /// How far a stack grows at once where it may.
@@ -27,6 +29,7 @@ const STACK_STEP: u64 = 32 << 10;
 /// How far around a fault pages that are there already are installed too, and how many runs of them.
 const AROUND: u64 = 1 << 20;
 const AROUND_RUNS: usize = 16;
+const ALL_RUNS: usize = 64;
 
 /// The mapping that a fault lies in.
 struct Place {
@@ -273,7 +276,12 @@ impl MemoryManager {
             });
             return Ok(());
         }
-        let size = if state.runs.len() > FRAGMENTED { COPY_FRAGMENTED } else { COPY };
+        let before = state.runs.ending_at(clip(block(addr, COPY_MIN), &run_range).start);
+        let before = before.filter(|(_, run)| run.kind == Kind::Own).map_or(0, |(start, run)| run.end - start);
+        let size = match state.runs.len() {
+            ..=FRAGMENTED => before.clamp(COPY_MIN, COPY_MAX).next_power_of_two(),
+            _ => COPY_FRAGMENTED,
+        };
         let mut range = clip(block(addr, size), &run_range);
         if let Some((file, offset)) = &place.file
             && run.kind == Kind::File
@@ -362,13 +370,17 @@ impl MemoryManager {
                 changes.protect(start..run.end, run.access);
             });
         }
-        let near = addr.saturating_sub(AROUND)..addr.saturating_add(AROUND);
+        // A fork begins with nothing installed, and will need most of what its parent had.
+        let (near, most) = match state.installed_bound {
+            0 => (self.user.clone(), ALL_RUNS),
+            _ => (addr.saturating_sub(AROUND)..addr.saturating_add(AROUND), AROUND_RUNS),
+        };
         let others: Vec<Range<u64>> = state
             .runs
             .overlapping(near)
             .filter(|(_, run)| run.installed == NO_ACCESS && run.access != NO_ACCESS)
             .map(|(start, run)| start..run.end)
-            .take(AROUND_RUNS)
+            .take(most)
             .collect();
         for other in others {
             self.install_run(state, changes, other);

@@ -144,7 +144,8 @@ fn a_large_fork_is_cheap() {
     let at = world.anon(1 << 30);
     world.mm.madvise(at, 1 << 30, raw::MADV_POPULATE_WRITE).unwrap();
     world.guest_write(at, 1).unwrap();
-    world.space.take_log();
+    let space = world.space.clone();
+    space.take_log();
     let used = world.frames.usage().used;
     let child = world.fork();
     assert!(world.space.take_log().len() <= 1);
