@@ -5,11 +5,13 @@
 //! - [`eventfd`]: counters to wait for.
 //! - [`hostfs`]: directory trees of the host.
 //! - [`pipe`]: pipes and FIFOs.
+//! - [`hostfd`]: the descriptors that the sandbox's caller donated.
 //! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
 
 pub mod dev;
 pub mod devpts;
 pub mod eventfd;
+pub mod hostfd;
 pub mod hostfs;
 pub mod pipe;
 pub mod tmpfs;

@@ -1,9 +1,9 @@
 //! The Sentry's `main`.
 
 use crate::control::{BROKEN, Channel, Report};
-use crate::isolate;
+use crate::reactor::{Messenger, Reactor};
 use crate::spec::{DonatedFd, Spec};
-use crate::{FAILED, Failure, seccomp};
+use crate::{FAILED, Failure, assemble, isolate, program};
 use host::spawn::inherited;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
@@ -59,6 +59,8 @@ pub struct Donated {
     pub trace: Option<OwnedFd>,
     /// Standard input, output and error.
     pub stdio: [Option<OwnedFd>; 3],
+    /// What the host calls them.
+    pub names: [Vec<u8>; 3],
     /// The console's stream.
     pub console: Option<OwnedFd>,
 }
@@ -73,7 +75,13 @@ fn take_all(spec: &Spec) -> Result<Donated, Failure> {
         Stdio::Donated(fd) => take(fd).map(Some),
         _ => Ok(None),
     };
+    let name = |stdio: Stdio| match stdio {
+        Stdio::Donated(fd) => rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())
+            .map_or_else(|_| Vec::new(), |name| name.into_bytes()),
+        _ => Vec::new(),
+    };
     Ok(Donated {
+        names: spec.stdio.map(name),
         log: spec.log.map(take).transpose()?,
         trace: spec.trace.map(take).transpose()?,
         stdio: [stdio(spec.stdio[0])?, stdio(spec.stdio[1])?, stdio(spec.stdio[2])?],
@@ -103,12 +111,18 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     bind_to_command(spec, control)?;
     host::confine::report_refused_calls(control.socket(), BROKEN)
         .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
-    let donated = take_all(spec)?;
-    let trees = isolate::open_trees(spec)?;
+    let mut donated = take_all(spec)?;
+    let mut trees = isolate::open_trees(spec)?;
     isolate::empty_root()?;
     isolate::raise_descriptor_limit();
     isolate::drop_privileges()?;
-    seccomp::install(spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
-    drop((donated, trees));
-    Err(Failure::ours("the sandbox is not assembled yet"))
+    let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
+    let platform = assemble::platform(maps, spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
+    let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
+    let kernel = assemble::kernel(spec, platform, trees, donated.log.take(), donated.trace.take())?;
+    let fds = assemble::descriptors(&mut donated, &reactor)?;
+    kernel.set_observer(Box::new(Messenger { reactor: reactor.clone(), console: false }));
+    program::start(&kernel, spec, fds, None)?;
+    let _ = control.report(&Report::Started);
+    reactor.run(&kernel, None)
 }

@@ -24,8 +24,8 @@ pub struct Trees {
     pub root: OwnedFd,
     /// The volumes, in the order of the specification.
     pub volumes: Vec<OwnedFd>,
-    /// This process's `/proc/self/maps`, for the platform.
-    pub maps: std::fs::File,
+    /// This process's `/proc/self/maps`, which the platform reads when there is no /proc any more.
+    pub maps: Option<std::fs::File>,
 }
 
 fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
@@ -49,7 +49,7 @@ pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
     Ok(Trees {
         root: tree(&spec.rootfs, !spec.writable)?,
         volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
-        maps: maps.into(),
+        maps: Some(maps.into()),
     })
 }
 

@@ -3,12 +3,17 @@
 //! - [`spec`]: what the command asks for; [`control`]: what the two say to each other afterwards; [`wire`]: how both are
 //!   written down.
 //! - [`isolate`], [`seccomp`], [`allowed`]: what the Sentry gives up before it runs guests.
-//! - [`entry`]: its `main`.
+//! - [`entry`]: its `main`; [`assemble`]: the parts of a sandbox; [`program`]: the first program.
+//! - [`reactor`]: what waits for the host while guests run; [`console`]: the guest's terminal and the caller's.
 
 pub mod allowed;
+mod assemble;
+mod console;
 pub mod control;
 pub mod entry;
 pub mod isolate;
+mod program;
+mod reactor;
 pub mod seccomp;
 pub mod spec;
 pub mod wire;

@@ -61,9 +61,18 @@ impl Systrap {
     /// # Errors
     /// If the host lacks what the platform needs.
     pub fn new() -> Result<Systrap, StartError> {
+        let maps = std::fs::File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
+        Systrap::with_maps(maps)
+    }
+
+    /// The same for a process that no longer sees `/proc`: `maps` is its `/proc/self/maps`, opened before.
+    ///
+    /// # Errors
+    /// As [`Systrap::new`].
+    pub fn with_maps(maps: std::fs::File) -> Result<Systrap, StartError> {
         pace::remember_cores();
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
-        Ok(Systrap { handle: Arc::new(Handle { core: watch::start()? }), format })
+        Ok(Systrap { handle: Arc::new(Handle { core: watch::start(maps)? }), format })
     }
 }
 

@@ -59,10 +59,10 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 }
 
 /// Starts the platform's thread and with it the zygote.
-pub fn start() -> Result<Arc<Core>, StartError> {
+pub fn start(maps: std::fs::File) -> Result<Arc<Core>, StartError> {
     let (send, receive) = mpsc::channel();
     let thread = std::thread::Builder::new().name("platform".into()).spawn(move || {
-        let core = match Core::new() {
+        let core = match Core::new(maps) {
             Ok(core) => Arc::new(core),
             Err(error) => {
                 let _ = send.send(Err(error));
@@ -78,10 +78,10 @@ pub fn start() -> Result<Arc<Core>, StartError> {
 }
 
 impl Core {
-    fn new() -> Result<Core, StartError> {
+    fn new(maps: std::fs::File) -> Result<Core, StartError> {
         let file = shared_file().map_err(host("memfd_create"))?;
         let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(host("mmap"))?;
-        let (region, pid) = zygote::spawn(file.as_fd(), &shared)?;
+        let (region, pid) = zygote::spawn(file.as_fd(), &shared, maps)?;
         let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("epoll_create"))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(host("eventfd"))?;

@@ -76,8 +76,9 @@ struct Mapping {
     name: String,
 }
 
-fn mappings() -> Result<Vec<Mapping>, StartError> {
-    let text = std::fs::read_to_string("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
+fn mappings(mut maps: std::fs::File) -> Result<Vec<Mapping>, StartError> {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut maps, &mut text).map_err(|_| StartError::Missing("/proc/self/maps"))?;
     let parse = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
         let (start, end) = fields.next()?.split_once('-')?;
@@ -140,12 +141,12 @@ fn build_text(base: u64) -> Option<Box<[u8; TEXT_LEN]>> {
 
 /// Makes the zygote over a shared file, and returns its process id. The calling thread becomes its parent: when that
 /// thread ends, the zygote and all stubs die.
-pub fn spawn(file: BorrowedFd<'_>, shared: &Shared) -> Result<(Region, i32), StartError> {
+pub fn spawn(file: BorrowedFd<'_>, shared: &Shared, maps: std::fs::File) -> Result<(Region, i32), StartError> {
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
         return Err(StartError::Missing("FSGSBASE instructions for user code (Linux 5.9, 2012's processors)"));
     }
-    let maps = mappings()?;
+    let maps = mappings(maps)?;
     let base = choose_base(&maps).ok_or(StartError::Missing("address space for the stub region"))?;
     let (vdso, pieces) = plan_vdso(&maps, base);
     let text = build_text(base).ok_or(StartError::Missing("room for the stub's code"))?;

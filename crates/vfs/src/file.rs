@@ -13,6 +13,7 @@ use host::io::{Sink, Source};
 use host::mappable::Mappable;
 use lock::{Mutex, rank};
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -122,6 +123,16 @@ pub trait FileOps: Send + Sync + Any {
     /// Whether it has offsets.
     fn seekable(&self) -> bool {
         false
+    }
+
+    /// The offset, if it is kept elsewhere than in the description (one that is shared with the host).
+    fn position(&self) -> Option<u64> {
+        None
+    }
+
+    /// Moves the offset that [`FileOps::position`] tells.
+    fn set_position(&self, offset: u64) {
+        let _ = offset;
     }
 
     /// Called in the usual blocking loop once after open, for what waits in open(2) (FIFOs).
@@ -389,8 +400,13 @@ impl OpenFile {
     }
 
     /// The offset, locked. Held over a read or write that uses and moves it, as Linux holds `f_pos_lock`.
-    pub fn offset(&self) -> lock::MutexGuard<'_, u64> {
-        self.offset.lock()
+    pub fn offset(&self) -> Offset<'_> {
+        let mut held = self.offset.lock();
+        let elsewhere = self.ops.position();
+        if let Some(position) = elsewhere {
+            *held = position;
+        }
+        Offset { held, elsewhere: elsewhere.map(|position| (&*self.ops, position)) }
     }
 
     /// Attributes: the object's own, else the inode's.
@@ -420,6 +436,37 @@ impl OpenFile {
     #[must_use]
     pub fn is_path(&self) -> bool {
         self.flags().contains(OpenFlags::PATH)
+    }
+}
+
+/// A description's offset, locked.
+pub struct Offset<'a> {
+    held: lock::MutexGuard<'a, u64>,
+    /// Who keeps it instead, and what it was.
+    elsewhere: Option<(&'a dyn FileOps, u64)>,
+}
+
+impl Deref for Offset<'_> {
+    type Target = u64;
+
+    fn deref(&self) -> &u64 {
+        &self.held
+    }
+}
+
+impl DerefMut for Offset<'_> {
+    fn deref_mut(&mut self) -> &mut u64 {
+        &mut self.held
+    }
+}
+
+impl Drop for Offset<'_> {
+    fn drop(&mut self) {
+        if let Some((ops, old)) = self.elsewhere
+            && old != *self.held
+        {
+            ops.set_position(*self.held);
+        }
     }
 }
 
