@@ -106,6 +106,8 @@ pub const ALLOWED: &[Rule] = &[
     rule(n::__NR_rt_sigreturn, Any, "end of a fault handler"),
     rule(n::__NR_rt_sigaction, Any, "a fault that is no guest's becomes fatal"),
     rule(n::__NR_sched_getaffinity, Any, "how many processors there are, and a thread's stack"),
+    rule(n::__NR_sched_setaffinity, Any, "hand-over to a guest thread on the same processor"),
+    rule(n::__NR_prlimit64, OneOf(2, &[0]), "limits read, never set"),
     rule(n::__NR_sched_yield, Any, "sched_yield of guests, and short waits"),
     rule(n::__NR_gettid, Any, "names of threads in messages"),
     rule(n::__NR_getpid, Any, "the same, and aborts"),
