@@ -446,4 +446,56 @@ mod tests {
         let blocks = rustix::fs::fstat(frames.file()).unwrap().st_blocks;
         assert_eq!(blocks, 0);
     }
+
+    #[test]
+    fn any_sequence_agrees_with_a_table() {
+        let frames = allocator(u64::MAX);
+        let mut counts = std::collections::BTreeMap::<u64, u32>::new();
+        let mut state = 7_u64;
+        let mut next = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let mut held: Vec<FrameRange> = Vec::new();
+        for _ in 0..4000 {
+            let action = next(5);
+            if action < 2 || held.is_empty() {
+                let options = AllocOptions { overwritten: next(2) == 0, at: held.last().map(|last| last.end) };
+                let run = frames.alloc((1 + next(40)) * PAGE, options).unwrap();
+                for page in (run.start..run.end).step_by(PAGE as usize) {
+                    assert_eq!(counts.insert(page, 1), None, "given out twice");
+                }
+                held.push(run);
+                continue;
+            }
+            let at = next(held.len() as u64) as usize;
+            let part = held[at].slice(next(8) * PAGE, (1 + next(20)) * PAGE);
+            let pages = (part.start..part.end).step_by(PAGE as usize);
+            if action == 2 {
+                frames.inc(part);
+                pages.for_each(|page| *counts.get_mut(&page).unwrap() += 1);
+                held.push(part);
+            } else {
+                let run = held.swap_remove(at);
+                frames.dec(run);
+                for page in (run.start..run.end).step_by(PAGE as usize) {
+                    let count = counts.get_mut(&page).unwrap();
+                    *count -= 1;
+                    if *count == 0 {
+                        counts.remove(&page);
+                    }
+                }
+            }
+            held.retain(|run| !run.is_empty());
+            assert_eq!(frames.usage().used, counts.len() as u64 * PAGE);
+            if let Some((&page, &count)) = counts.iter().nth(next(1 + counts.len() as u64) as usize) {
+                assert_eq!(frames.refs(FrameRange { start: page, end: page + PAGE }), (count, PAGE));
+            }
+        }
+        held.into_iter().for_each(|run| frames.dec(run));
+        let guard = frames.state.lock();
+        assert!(guard.used.is_empty());
+        let free: u64 = guard.clean.iter().chain(&guard.stale).map(|(start, end)| end - start).sum();
+        assert_eq!(free, frames.file.len());
+    }
 }
