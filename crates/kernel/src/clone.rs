@@ -42,8 +42,8 @@ const fn flag(bit: u32) -> u64 {
     bit as u64
 }
 
-/// Namespaces, of which only the first of each kind exists.
-const NEW_NAMESPACES: u64 = 0x7e02_0080;
+/// Namespaces of which only the first of each kind exists: all but those of mounts.
+const NEW_NAMESPACES: u64 = 0x7e00_0080;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -62,12 +62,18 @@ impl CurrentTask {
     ) -> Result<i32, SysErr> {
         let has = |bit: u32| args.flags & flag(bit) != 0;
         check_flags(args)?;
+        if has(c::CLONE_NEWNS) && !self.creds.capable(vfs::Capability::SysAdmin) {
+            return Err(Errno::EPERM.into());
+        }
         let kernel = self.kernel.clone();
         let mm = if has(c::CLONE_VM) { self.mm.clone() } else { self.mm.fork(kernel.platform.new_address_space()?) };
         let mut context = mm.address_space().new_context()?;
         context.set_fpstate(&self.context.fpstate())?;
         let fds = if has(c::CLONE_FILES) { self.fds.clone() } else { self.fds.fork() };
         let fs = if has(c::CLONE_FS) { self.fs.clone() } else { self.fs.fork() };
+        if has(c::CLONE_NEWNS) {
+            fs.unshare_mounts();
+        }
         let inner = Inner {
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),

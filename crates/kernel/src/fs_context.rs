@@ -33,6 +33,27 @@ impl FsContext {
         Arc::new(FsContext { state: Mutex::new(rank::FS_CONTEXT, state) })
     }
 
+    /// Root, working directory, umask and mounts at one moment, for a path walk.
+    #[must_use]
+    pub fn snapshot(&self) -> (PathRef, PathRef, u32, Arc<MountNamespace>) {
+        let state = self.state.lock();
+        (state.root.clone(), state.cwd.clone(), state.umask, state.mounts.clone())
+    }
+
+    /// `CLONE_NEWNS`: goes on in a copy of its mount namespace.
+    pub fn unshare_mounts(&self) {
+        let (mounts, copies) = self.mounts().duplicate();
+        let moved = |place: &PathRef| {
+            let mount = copies.get(&place.mount.id()).unwrap_or(&place.mount).clone();
+            PathRef { mount, dentry: place.dentry.clone() }
+        };
+        let mut state = self.state.lock();
+        let (root, cwd, umask) = (moved(&state.root), moved(&state.cwd), state.umask);
+        let old = std::mem::replace(&mut *state, State { root, cwd, umask, mounts: Arc::new(mounts) });
+        drop(state);
+        drop(old);
+    }
+
     /// The root directory.
     #[must_use]
     pub fn root(&self) -> PathRef {

@@ -291,9 +291,10 @@ impl CurrentTask {
 
     /// Replaces its descriptor table.
     pub fn set_fds(&mut self, fds: Arc<FdTable>) {
-        self.fds = fds.clone();
-        let old = self.task.inner.lock().fds.replace(fds);
-        drop(old);
+        let old = std::mem::replace(&mut self.fds, fds.clone());
+        let shared = self.task.inner.lock().fds.replace(fds);
+        drop(shared);
+        crate::fd_table::drop_table(old, &*self.task);
     }
 
     /// Replaces its root and working directory.
@@ -306,13 +307,14 @@ impl CurrentTask {
     /// What a path operation needs to know of this task.
     #[must_use]
     pub fn walk_cx(&self) -> vfs::WalkCx<'_> {
+        let (root, cwd, umask, mounts) = self.fs.snapshot();
         vfs::WalkCx {
             caller: self,
             creds: self.creds.clone(),
-            root: self.fs.root(),
-            cwd: self.fs.cwd(),
-            umask: self.fs.umask(),
-            mounts: self.fs.mounts(),
+            root,
+            cwd,
+            umask,
+            mounts,
             cache: &self.kernel.dentries,
             special: &*self.kernel.special,
         }

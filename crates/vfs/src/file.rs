@@ -212,15 +212,6 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENOTTY.into())
     }
 
-    /// fcntl(2) commands that concern the object alone: sizes of pipes and seals.
-    ///
-    /// # Errors
-    /// `EBADF` for the size of what is no pipe, `EINVAL` for the seals of what has none.
-    fn fcntl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, Errno> {
-        let _ = (file, caller, arg);
-        Err(if matches!(cmd, c::F_SETPIPE_SZ | c::F_GETPIPE_SZ) { Errno::EBADF } else { Errno::EINVAL })
-    }
-
     /// What is ready now.
     fn readiness(&self) -> Events {
         crate::inode::ALWAYS_READY
@@ -331,6 +322,9 @@ impl OpenFile {
     /// A new description of `ops`, reached by `path`. `O_LARGEFILE` is not added: open(2) does that, pipe(2) does not.
     #[must_use]
     pub fn new(path: PathRef, flags: OpenFlags, ops: Box<dyn FileOps>) -> OpenFile {
+        if counts_as_writer(&path, flags) {
+            path.mount.add_writer();
+        }
         OpenFile {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             path,
@@ -470,9 +464,17 @@ impl Drop for Offset<'_> {
     }
 }
 
+/// Whether a description keeps its mount from becoming read-only.
+fn counts_as_writer(path: &PathRef, flags: OpenFlags) -> bool {
+    flags.writable() && path.dentry.kind() == FileType::Regular
+}
+
 impl Drop for OpenFile {
     fn drop(&mut self) {
         *self.async_state.get_mut() = None;
+        if counts_as_writer(&self.path, self.flags()) {
+            self.path.mount.remove_writer();
+        }
         locks::release_description(self.path.inode(), self.id);
         if notify::active() && !self.is_path() {
             notify::closed(self);

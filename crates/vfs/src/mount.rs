@@ -29,6 +29,8 @@ pub struct Mount {
     /// What it was mounted from, for /proc/mounts.
     source: Box<[u8]>,
     flags: AtomicU64,
+    /// Descriptions that may write to its files.
+    writers: AtomicU64,
     /// The mount below and the place in it; `None` for a namespace's root and for anonymous mounts.
     parent: RwLock<Option<PathRef>>,
 }
@@ -45,6 +47,7 @@ impl Mount {
             root,
             source: source.into(),
             flags: AtomicU64::new(flags.bits()),
+            writers: AtomicU64::new(0),
             parent: RwLock::new(rank::LEAF, None),
         })
     }
@@ -77,6 +80,18 @@ impl Mount {
     #[must_use]
     pub fn flags(&self) -> MountFlags {
         MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::SeqCst) != 0
     }
 
     /// Changes its flags.

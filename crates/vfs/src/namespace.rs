@@ -193,12 +193,19 @@ impl MountNamespace {
     /// `MS_REMOUNT | MS_BIND`, and `MS_REMOUNT` as far as it concerns the mount.
     ///
     /// # Errors
-    /// `EINVAL` if `place` is no mount's root.
+    /// `EINVAL` if `place` is no mount's root, `EBUSY` if files are open for writing on what is to be read-only.
     pub fn remount(&self, place: &PathRef, flags: MountFlags) -> Result<(), Errno> {
         if !is_mount_root(place) || !self.tree.read().contains(&place.mount) {
             return Err(Errno::EINVAL);
         }
+        let old = place.mount.flags();
+        let freeze = flags.contains(MountFlags::RDONLY) && !old.contains(MountFlags::RDONLY);
+        // First the flag, then the look at the writers: one that comes between sees the flag or is seen.
         place.mount.set_flags(flags);
+        if freeze && place.mount.has_writers() {
+            place.mount.set_flags(old);
+            return Err(Errno::EBUSY);
+        }
         Ok(())
     }
 

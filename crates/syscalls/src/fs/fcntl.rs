@@ -3,6 +3,7 @@
 use crate::args::{Arg, Args};
 use crate::table::Entry;
 use crate::user;
+use ::fs::pipe::PipeEnd;
 use ::fs::tmpfs::TmpFile;
 use abi::Errno;
 use abi::raw::general as c;
@@ -91,9 +92,15 @@ fn fcntl(t: &mut CurrentTask, a: Args) -> SysResult {
         }
         F_NOTIFY => Err(if file.path().dentry.is_dir() { Errno::EINVAL } else { Errno::ENOTDIR }.into()),
         F_ADD_SEALS | F_GET_SEALS => seals(&file, command, arg as u32),
-        F_SETPIPE_SZ | F_GETPIPE_SZ => Ok(file.ops().fcntl(&file, &*t, command, arg)?),
+        F_SETPIPE_SZ | F_GETPIPE_SZ => pipe_size(t, &file, command, arg as u32),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+fn pipe_size(t: &CurrentTask, file: &OpenFile, command: u32, size: u32) -> SysResult {
+    let end = file.ops_as::<PipeEnd>().ok_or(Errno::EBADF)?;
+    let size = if command == F_GETPIPE_SZ { end.pipe().size() } else { end.pipe().set_size(t, size)? };
+    Ok(size as u64)
 }
 
 fn seals(file: &OpenFile, command: u32, seals: u32) -> SysResult {

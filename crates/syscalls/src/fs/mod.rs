@@ -9,7 +9,9 @@ mod ioctl;
 mod memfd;
 mod mount;
 mod names;
+mod namespaces;
 mod open;
+mod pipes;
 mod rw;
 mod stat;
 mod sync;
@@ -34,7 +36,9 @@ pub const TABLES: &[&[Entry]] = &[
     memfd::TABLE,
     mount::TABLE,
     names::TABLE,
+    namespaces::TABLE,
     open::TABLE,
+    pipes::TABLE,
     rw::TABLE,
     stat::TABLE,
     sync::TABLE,

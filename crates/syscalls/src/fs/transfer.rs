@@ -5,6 +5,7 @@ use super::rw::{How, read_file, write_file};
 use crate::args::{Arg, Args};
 use crate::table::Entry;
 use crate::user;
+use ::fs::pipe::PipeEnd;
 use abi::Errno;
 use host::io::{SliceSink, SliceSource};
 use kernel::{CurrentTask, SysErr, SysResult};
@@ -233,17 +234,49 @@ fn splice(t: &mut CurrentTask, a: Args) -> SysResult {
     transfer(t, &mut from, &mut to, count.min(COUNT_MAX), nowait, false)
 }
 
-/// tee(2) needs a look into a pipe that does not take from it, which pipes do not offer.
 fn tee(t: &mut CurrentTask, a: Args) -> SysResult {
-    if a.u32(3) & !F_ALL != 0 {
+    let (count, flags) = (a.u64(2), a.u32(3));
+    if flags & !F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if a.u64(2) == 0 {
+    if count == 0 {
         return Ok(0);
     }
     let (from, to) = (End::new(t, a.i32(0), 0)?, End::new(t, a.i32(1), 0)?);
     check_modes(&from, &to)?;
-    Err(Errno::EINVAL.into())
+    let (source, target) = match (from.file.ops_as::<PipeEnd>(), to.file.ops_as::<PipeEnd>()) {
+        (Some(source), Some(target)) => (source.pipe(), target.pipe()),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let nonblock = |file: &OpenFile| file.flags().contains(OpenFlags::NONBLOCK);
+    let nonblock = flags & F_NONBLOCK != 0 || nonblock(&from.file) || nonblock(&to.file);
+    let count = usize::try_from(count.min(COUNT_MAX)).unwrap_or(usize::MAX);
+    loop {
+        if !nonblock {
+            wait_for_both(t, &from.file, &to.file)?;
+        }
+        match source.tee(target, count) {
+            Ok(len) => return Ok(len as u64),
+            Err(vfs::IoError::WouldBlock) if !nonblock => {}
+            Err(error) => {
+                let error = SysErr::Errno(error.nonblocking());
+                super::rw::signal_failed_write(t, error);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Waits until one has something and the other has room.
+fn wait_for_both(t: &CurrentTask, from: &OpenFile, to: &OpenFile) -> Result<(), SysErr> {
+    let wait = |file: &OpenFile, events: Events| {
+        t.block_on(file.ops().wait_queue(), events, false, None, || {
+            let ready = file.ops().readiness().intersects(events | Events::ERR | Events::HUP);
+            if ready { Ok(()) } else { Err(vfs::IoError::WouldBlock) }
+        })
+    };
+    wait(from, Events::READABLE)?;
+    wait(to, Events::WRITABLE)
 }
 
 fn vmsplice(t: &mut CurrentTask, a: Args) -> SysResult {
