@@ -345,8 +345,14 @@ impl FileOps for HostFd {
 
     fn seek_data_hole(&self, offset: u64, hole: bool) -> Result<u64, Errno> {
         // The host's offset moves; the caller sets it again from what is returned.
+        let fd = &self.donated.fd;
+        let before = self.own_offset.then(|| seek(fd, SeekFrom::Current(0)));
         let to = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
-        seek(&self.donated.fd, to).map_err(errno)
+        let found = seek(fd, to).map_err(errno);
+        if let Some(Ok(before)) = before {
+            let _ = seek(fd, SeekFrom::Start(before));
+        }
+        found
     }
 
     fn ioctl(&self, _: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {

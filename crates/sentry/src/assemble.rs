@@ -4,23 +4,28 @@ use crate::entry::Donated;
 use crate::isolate::Trees;
 use crate::program::{Myself, describe, walk};
 use crate::reactor::Reactor;
-use crate::spec::{Spec, Strace};
+use crate::spec::{ConsoleSpec, Spec, Stdio, Strace};
 use crate::{Failure, seccomp};
 use abi::Errno;
-use fs::dev::{Devices, FifoDriver};
+use abi::termios::Termios2;
+use fs::dev::Devices;
+use fs::devpts::{self, DevPts, TerminalDevices};
 use fs::hostfd::{WithDonated, donate};
 use fs::hostfs::{HostFs, Sharing};
+use fs::pipe::Fifos;
 use fs::tmpfs::{Options, TmpFs};
 use host::frames::FrameAllocator;
 use host::memfile::{DEFAULT_SIZE, MemoryFile};
+use kernel::tty::Tty;
 use kernel::{FdTable, FsContext, Kernel, Parts, Trace, Uts};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use vfs::ops::OpenHow;
 use vfs::{
-    At, Caller, Credentials, Dentry, FileSystem, Mount, MountFlags, MountNamespace, OpenFile, OpenFlags, PathRef,
-    WalkFlags,
+    At, Credentials, Dentry, FileSystem, Mount, MountFlags, MountNamespace, OpenFile, OpenFlags, PathRef, WalkFlags,
+    ops,
 };
 
 fn failed(what: &str) -> impl Fn(Errno) -> Failure {
@@ -52,36 +57,39 @@ fn tracing(spec: &Spec, log: Option<OwnedFd>, trace: Option<OwnedFd>) -> Trace {
     Trace::new(log.map(boxed), strace)
 }
 
-/// FIFOs, until there are pipes.
-struct NoFifos;
-
-impl FifoDriver for NoFifos {
-    fn open(&self, _: &PathRef, _: OpenFlags, _: &dyn Caller) -> Result<OpenFile, Errno> {
-        Err(Errno::ENXIO)
-    }
-}
-
 /// The file system of the root.
 fn root_fs(spec: &Spec, tree: OwnedFd) -> Result<Arc<dyn FileSystem>, Failure> {
     let sharing = if spec.writable { Sharing::Writable } else { Sharing::Exclusive };
     Ok(HostFs::new(tree, sharing).map_err(failed("cannot use the root directory"))?)
 }
 
+/// A sandbox without processes.
+pub struct Sandbox {
+    /// Its kernel.
+    pub kernel: Arc<Kernel>,
+    /// Its terminals.
+    pub terminals: Arc<DevPts>,
+}
+
 /// Makes the kernel and mounts everything.
 ///
 /// # Errors
 /// The host's.
-pub fn kernel(
+pub fn sandbox(
     spec: &Spec,
     platform: Arc<systrap::Systrap>,
     trees: Trees,
     log: Option<OwnedFd>,
     trace: Option<OwnedFd>,
-) -> Result<Arc<Kernel>, Failure> {
+) -> Result<Sandbox, Failure> {
     let file = MemoryFile::new(DEFAULT_SIZE).map_err(failed("cannot make the memory file"))?;
     let info = rustix::system::sysinfo();
     let frames = FrameAllocator::new(file, info.totalram.saturating_mul(u64::from(info.mem_unit)));
-    let devices = Devices::new(&frames, Box::new(NoFifos));
+    let devices = Devices::new(&frames, Box::new(Fifos));
+    let terminals = DevPts::new(devpts::Options::default());
+    for major in [5, kernel::tty::PTS_MAJOR] {
+        devices.register(major, Arc::new(TerminalDevices { default: terminals.clone() }));
+    }
     let root = root_fs(spec, trees.root)?;
     let root = Mount::new(root.clone(), Dentry::root(root.root()), b"none", MountFlags::empty());
     let kernel = Kernel::new(Parts {
@@ -93,11 +101,12 @@ pub fn kernel(
         uts: Uts { hostname: spec.hostname.clone(), domainname: b"(none)".to_vec() },
         trace: tracing(spec, log, trace),
     });
-    mount_own(&kernel, &frames)?;
+    terminals.bind(&kernel);
+    mount_own(&kernel, &frames, &terminals)?;
     for (volume, tree) in spec.volumes.iter().zip(trees.volumes) {
         mount_volume(&kernel, &volume.target, volume.read_only, tree)?;
     }
-    Ok(kernel)
+    Ok(Sandbox { kernel, terminals })
 }
 
 /// The Sentry as the superuser of its sandbox.
@@ -112,12 +121,13 @@ fn place(kernel: &Arc<Kernel>, path: &[u8]) -> Result<PathRef, Errno> {
 }
 
 /// Mounts what every sandbox has of its own. A root that lacks a place for it goes without.
-fn mount_own(kernel: &Arc<Kernel>, frames: &Arc<FrameAllocator>) -> Result<(), Failure> {
+fn mount_own(kernel: &Arc<Kernel>, frames: &Arc<FrameAllocator>, terminals: &Arc<DevPts>) -> Result<(), Failure> {
     let usual = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let dev = TmpFs::new(frames, Options { perm: 0o755, ..Options::limited(frames) });
     let dev = dev.map_err(failed("cannot make /dev"))?;
     fs::dev::populate(&dev.root(), &myself()).map_err(failed("cannot fill /dev"))?;
     mount(kernel, dev, b"devtmpfs", b"/dev", MountFlags::NOSUID);
+    mount(kernel, terminals.clone(), b"devpts", b"/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC);
     let shm = TmpFs::new(frames, Options::limited(frames)).map_err(failed("cannot make /dev/shm"))?;
     mount(kernel, shm, b"tmpfs", b"/dev/shm", usual - MountFlags::NOEXEC);
     Ok(())
@@ -145,18 +155,57 @@ fn mount_volume(kernel: &Arc<Kernel>, path: &[u8], read_only: bool, tree: OwnedF
     Ok(())
 }
 
+/// The console's terminal, named `/dev/pts/0`, as the caller's is set up, and a description of it for the standard
+/// descriptors, which share it as those of a login shell do.
+///
+/// # Errors
+/// `ENOENT` if the root has no `/dev`.
+pub fn console(sandbox: &Sandbox, spec: &Spec, caller: &ConsoleSpec) -> Result<(Arc<Tty>, Arc<OpenFile>), Failure> {
+    let kernel = &sandbox.kernel;
+    let owner = Myself(Arc::new(Credentials::new(spec.uid, spec.gid, &spec.groups)));
+    let open = || -> Result<_, Errno> {
+        let tty = sandbox.terminals.new_pair(&owner)?;
+        tty.set_locked(false);
+        if let Some(settings) = caller.settings {
+            tty.set_termios(&Termios2::pty_default().with_termios(&settings));
+        }
+        tty.set_winsize(caller.winsize());
+        let context = FsContext::new(kernel.mounts.clone());
+        let path = format!("/dev/pts/{}", tty.index());
+        let me = myself();
+        let how = OpenHow { flags: OpenFlags::RDWR | OpenFlags::NOCTTY, ..OpenHow::default() };
+        let file = ops::open(&walk(kernel, &me, &context), At::cwd(path.as_bytes()), how)?;
+        Ok((tty, Arc::new(file)))
+    };
+    open().map_err(failed("cannot make a console (the root needs a directory /dev)"))
+}
+
 /// The first process's descriptors.
 ///
 /// # Errors
 /// The host's.
-pub fn descriptors(donated: &mut Donated, reactor: &Arc<Reactor>) -> Result<Arc<FdTable>, Failure> {
+pub fn descriptors(
+    spec: &Spec,
+    donated: &mut Donated,
+    console: Option<&Arc<OpenFile>>,
+    reactor: &Arc<Reactor>,
+) -> Result<Arc<FdTable>, Failure> {
     let table = FdTable::new();
     let reactor: Arc<dyn fs::hostfd::Reactor> = reactor.clone();
-    for ((fd, slot), name) in (0..).zip(&mut donated.stdio).zip(&donated.names) {
-        let Some(host) = slot.take() else { continue };
-        // One that only names a place is good for nothing here.
-        let Ok(file) = donate(host, name, &reactor) else { continue };
-        table.put(fd, Arc::new(file), false, u64::MAX).map_err(failed("cannot hand over the standard descriptors"))?;
+    for (index, stdio) in spec.stdio.iter().enumerate() {
+        let host = donated.stdio.get_mut(index).and_then(Option::take);
+        let name = donated.names.get(index).map(Vec::as_slice).unwrap_or_default();
+        let file = match (stdio, host, console) {
+            (Stdio::Console, _, Some(console)) => console.clone(),
+            // One that only names a place is good for nothing here.
+            (_, Some(host), _) => match donate(host, name, &reactor) {
+                Ok(file) => Arc::new(file),
+                Err(_) => continue,
+            },
+            _ => continue,
+        };
+        let fd = i32::try_from(index).unwrap_or(i32::MAX);
+        table.put(fd, file, false, u64::MAX).map_err(failed("cannot hand over the standard descriptors"))?;
     }
     Ok(table)
 }

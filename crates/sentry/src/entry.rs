@@ -1,5 +1,6 @@
 //! The Sentry's `main`.
 
+use crate::console::Console;
 use crate::control::{BROKEN, Channel, Report};
 use crate::reactor::{Messenger, Reactor};
 use crate::spec::{DonatedFd, Spec};
@@ -13,9 +14,6 @@ use std::sync::{Arc, OnceLock};
 
 /// The name under which the Sentry runs.
 pub const NAME: &str = "vizor-sentry";
-
-/// Whether guests get a console of their own when the caller has a terminal.
-pub const HAS_CONSOLE: bool = false;
 
 /// Runs a Sentry, whose specification is in the inherited descriptor of this number.
 #[must_use]
@@ -119,10 +117,16 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
     let platform = assemble::platform(maps, spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
     let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
-    let kernel = assemble::kernel(spec, platform, trees, donated.log.take(), donated.trace.take())?;
-    let fds = assemble::descriptors(&mut donated, &reactor)?;
-    kernel.set_observer(Box::new(Messenger { reactor: reactor.clone(), console: false }));
-    program::start(&kernel, spec, fds, None)?;
+    let sandbox = assemble::sandbox(spec, platform, trees, donated.log.take(), donated.trace.take())?;
+    let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;
+    let (tty, file) = terminal.unzip();
+    let fds = assemble::descriptors(spec, &mut donated, file.as_ref(), &reactor)?;
+    drop(file);
+    let console = tty.clone().zip(donated.console.take());
+    let console = console.map(|(tty, stream)| Console::new(tty, stream, reactor.clone()));
+    let kernel = sandbox.kernel;
+    kernel.set_observer(Box::new(Messenger { reactor: reactor.clone(), console: console.is_some() }));
+    program::start(&kernel, spec, fds, tty)?;
     let _ = control.report(&Report::Started);
-    reactor.run(&kernel, None)
+    reactor.run(&kernel, console)
 }

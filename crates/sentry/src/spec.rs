@@ -1,7 +1,8 @@
 //! What a sandbox is to be: told by the command to the Sentry that it starts, in a sealed memory file.
 
 use crate::wire::{Reader, Writer};
-use abi::termios::Winsize;
+use abi::termios::{Termios, Winsize};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A descriptor's number, the same in the command and in the Sentry.
 pub type DonatedFd = i32;
@@ -35,6 +36,8 @@ pub struct ConsoleSpec {
     pub stream: DonatedFd,
     /// The window's size.
     pub window: [u16; 4],
+    /// The terminal's settings, which the console starts with.
+    pub settings: Option<Termios>,
 }
 
 impl ConsoleSpec {
@@ -150,6 +153,7 @@ impl Spec {
             for size in console.window {
                 w.number(u32::from(size));
             }
+            w.bytes(console.settings.as_ref().map_or(&[], IntoBytes::as_bytes));
         });
         w.option(self.log.as_ref(), fd).option(self.trace.as_ref(), fd);
         w.finish()
@@ -184,6 +188,7 @@ impl Spec {
                     terminal: r.signed()?,
                     stream: r.signed()?,
                     window: [size(r)?, size(r)?, size(r)?, size(r)?],
+                    settings: Termios::read_from_bytes(&r.bytes()?).ok(),
                 })
             })?,
             log: r.option(Reader::signed)?,
@@ -224,7 +229,7 @@ mod tests {
             strace: Some(Strace::Only(vec![b"read".to_vec()])),
             control: 5,
             stdio: [Stdio::Closed, Stdio::Console, Stdio::Donated(9)],
-            console: Some(ConsoleSpec { terminal: 7, stream: 8, window: [24, 80, 0, 1] }),
+            console: Some(ConsoleSpec { terminal: 7, stream: 8, window: [24, 80, 0, 1], settings: None }),
             log: None,
             trace: Some(11),
         };

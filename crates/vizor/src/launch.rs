@@ -107,7 +107,7 @@ fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
     let fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut console_spec = None;
     let mut console = None;
-    if sentry::entry::HAS_CONSOLE && !host::stdio::was_closed(1) && host::terminal::settings(fds[1]).is_ok() {
+    if !host::stdio::was_closed(1) && host::terminal::settings(fds[1]).is_ok() {
         let terminal = terminal::Terminal::new(fds[1])?;
         let made = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = made.map_err(|e| host("cannot make a socket")(e.into()))?;
@@ -115,6 +115,7 @@ fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
         console_spec = Some(ConsoleSpec {
             terminal: donations.add(duplicate(fds[1])?),
             stream: donations.add(theirs),
+            settings: terminal.settings().ok(),
             window: [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel],
         });
         console = Some((terminal, ours));
