@@ -2,18 +2,26 @@
 //!
 //! - [`dev`]: character devices and the nodes of `/dev`.
 //! - [`devpts`]: pseudo-terminals.
+//! - [`epoll`]: sets of files that are watched.
 //! - [`eventfd`]: counters to wait for.
 //! - [`hostfs`]: directory trees of the host.
+//! - [`pidfd`]: descriptors of processes.
 //! - [`pipe`]: pipes and FIFOs.
 //! - [`hostfd`]: the descriptors that the sandbox's caller donated.
+//! - [`signalfd`]: signals that are read.
+//! - [`timerfd`]: timers that are read.
 //! - [`tmpfs`]: files in the memory file; also `/dev/shm`, memfds and shared anonymous memory.
 
 pub mod dev;
 pub mod devpts;
+pub mod epoll;
 pub mod eventfd;
 pub mod hostfd;
 pub mod hostfs;
+pub mod pidfd;
 pub mod pipe;
+pub mod signalfd;
+pub mod timerfd;
 pub mod tmpfs;
 
 #[cfg(test)]

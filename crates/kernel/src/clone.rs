@@ -247,6 +247,7 @@ fn start(task: CurrentTask) -> Result<(), Errno> {
     let (tid, shared) = (task.tid(), task.task.clone());
     let spawned = std::thread::Builder::new().stack_size(THREAD_STACK).name(format!("task-{tid}")).spawn(move || {
         task.work.parker().bind();
+        crate::task::set_current(task.task.clone());
         crate::run::run(task);
     });
     if spawned.is_ok() {

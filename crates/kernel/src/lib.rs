@@ -35,7 +35,7 @@ pub use fs_context::FsContext;
 pub use group::{CpuTime, ExitStatus, ThreadGroup};
 pub use kernel::{Dispatch, FsMaker, Kernel, Observer, Parts, Uts};
 pub use park::Parker;
-pub use task::{CurrentTask, RestartBlock, RunState, Task};
+pub use task::{CurrentTask, RestartBlock, RunState, Task, current};
 pub use trace::Trace;
 
 use abi::raw::general as c;

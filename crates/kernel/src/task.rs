@@ -169,6 +169,23 @@ impl Task {
     }
 }
 
+thread_local! {
+    static CURRENT: std::cell::OnceCell<Arc<Task>> = const { std::cell::OnceCell::new() };
+}
+
+/// The task that the calling thread runs, for files whose readiness depends on who asks (signalfd).
+#[must_use]
+pub fn current() -> Option<Arc<Task>> {
+    CURRENT.with(|current| current.get().cloned())
+}
+
+/// Says once which task the calling thread runs.
+pub(crate) fn set_current(task: Arc<Task>) {
+    CURRENT.with(|current| {
+        let _ = current.set(task);
+    });
+}
+
 /// What restart_syscall(2) goes on with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RestartBlock {

@@ -22,6 +22,10 @@ macro_rules! ranks {
 }
 
 ranks! {
+    /// One change at a time of which epoll sets hold which.
+    4 EPOLL_NESTING;
+    /// An epoll set: its files are asked under it whether they are ready.
+    5 EPOLL;
     /// The process tree: ids, parents, groups, sessions (Linux's `tasklist_lock`).
     10 PROC_TREE;
     /// One thread group: threads, exit state, limits.
@@ -40,8 +44,6 @@ ranks! {
     52 FD_TABLE;
     /// A file description's offset.
     60 OFFSET;
-    /// An epoll set.
-    62 EPOLL;
     /// The mount tree.
     70 MOUNTS;
     /// One rename at a time in a file system (`s_vfs_rename_mutex`).

@@ -5,10 +5,12 @@
 
 mod args;
 mod cred;
+mod epoll;
 mod exec;
 mod fs;
 mod futex;
 mod memory;
+mod pidfd;
 mod poll;
 mod process;
 mod sched;
@@ -18,6 +20,7 @@ mod system;
 mod table;
 mod time;
 mod timer;
+mod timerfd;
 mod user;
 
 pub use args::{Arg, Args};

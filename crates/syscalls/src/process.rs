@@ -198,7 +198,7 @@ fn clone3(t: &mut CurrentTask, a: Args) -> SysResult {
 }
 
 fn start(t: &mut CurrentTask, args: &CloneArgs) -> SysResult {
-    id(t.clone_task(args, &mut |_, _| Err(Errno::ENOSYS))?)
+    id(t.clone_task(args, &mut |t, group| crate::pidfd::make(t, group, vfs::OpenFlags::empty()))?)
 }
 
 fn exit(t: &mut CurrentTask, a: Args) -> SysResult {
@@ -269,22 +269,34 @@ fn waitid(t: &mut CurrentTask, a: Args) -> SysResult {
     const P_ALL: i32 = 0;
     const P_PID: i32 = 1;
     const P_PGID: i32 = 2;
+    const P_PIDFD: i32 = 3;
     const WNOWAIT: u32 = 0x0100_0000;
     let (kind, wanted, flags) = (a.i32(0), a.i32(1), a.u32(3));
     if flags & !(1 | 2 | 4 | 8 | WNOWAIT | 0xe000_0000) != 0 || flags & (2 | 4 | 8) == 0 {
         return Err(Errno::EINVAL.into());
     }
+    let mut never_waits = false;
     let which = match kind {
         P_ALL => Which::Any,
         P_PID if wanted > 0 => Which::Process(wanted),
         P_PGID if wanted == 0 => Which::Group(t.kernel.tree.lock().process_of(t).map_or(0, |p| p.pgid)),
         P_PGID if wanted > 0 => Which::Group(wanted),
+        P_PIDFD if wanted >= 0 => {
+            let (group, nonblock) = crate::pidfd::group_of(t, wanted)?;
+            never_waits = nonblock;
+            Which::Process(group.tgid)
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     let mut options = options(flags);
+    let asked_not_to = options.no_hang;
+    options.no_hang |= never_waits;
     options.exited = flags & 4 != 0;
     options.leave = flags & WNOWAIT != 0;
     let found = t.wait_for_child(which, options)?;
+    if found.is_none() && never_waits && !asked_not_to {
+        return Err(Errno::EAGAIN.into());
+    }
     if a.u64(2) != 0 {
         let info = found.map(|w| child_info(&w));
         user::put(t, a.u64(2), &info.unwrap_or(abi::signal::SigInfo::new_zeroed()))?;

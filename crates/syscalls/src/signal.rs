@@ -206,7 +206,7 @@ fn may_signal(t: &CurrentTask, target: &ThreadGroup, signal: i32) -> bool {
     own.euid == suid || own.euid == ruid || own.ruid == suid || own.ruid == ruid || (signal == SIGCONT && same_session)
 }
 
-fn send(t: &CurrentTask, group: &Arc<ThreadGroup>, target: Target, info: SigInfo) -> Result<(), Errno> {
+pub(crate) fn send(t: &CurrentTask, group: &Arc<ThreadGroup>, target: Target, info: SigInfo) -> Result<(), Errno> {
     let signal = info.signo;
     if !(0..=abi::signal::NSIG).contains(&signal) {
         return Err(Errno::EINVAL);
@@ -217,7 +217,7 @@ fn send(t: &CurrentTask, group: &Arc<ThreadGroup>, target: Target, info: SigInfo
     if signal == 0 { Ok(()) } else { t.kernel.send_signal(group, target, info) }
 }
 
-fn from_self(t: &CurrentTask, signal: i32, how: i32) -> SigInfo {
+pub(crate) fn from_self(t: &CurrentTask, signal: i32, how: i32) -> SigInfo {
     SigInfo::from_process(signal, how, t.group.tgid, t.creds().ruid)
 }
 
@@ -285,7 +285,7 @@ fn tgkill(t: &mut CurrentTask, a: Args) -> SysResult {
 }
 
 /// A guest's own information: it may not pretend to be the kernel or kill(2), but to itself.
-fn own_info(t: &CurrentTask, addr: u64, signal: i32, target: i32) -> Result<SigInfo, Errno> {
+pub(crate) fn own_info(t: &CurrentTask, addr: u64, signal: i32, target: i32) -> Result<SigInfo, Errno> {
     let mut info: SigInfo = user::get(t, addr)?;
     info.signo = signal;
     if (info.code >= 0 || info.code == code::SI_TKILL) && target != t.group.tgid {

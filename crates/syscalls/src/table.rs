@@ -56,9 +56,11 @@ impl Default for Table {
 
 const FAMILIES: &[&[Entry]] = &[
     crate::cred::TABLE,
+    crate::epoll::TABLE,
     crate::exec::TABLE,
     crate::futex::TABLE,
     crate::memory::TABLE,
+    crate::pidfd::TABLE,
     crate::poll::TABLE,
     crate::process::TABLE,
     crate::sched::TABLE,
@@ -66,6 +68,7 @@ const FAMILIES: &[&[Entry]] = &[
     crate::system::TABLE,
     crate::time::TABLE,
     crate::timer::TABLE,
+    crate::timerfd::TABLE,
 ];
 
 impl Table {

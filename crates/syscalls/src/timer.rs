@@ -110,7 +110,8 @@ fn timer_create(t: &mut CurrentTask, a: Args) -> SysResult {
     Ok(0)
 }
 
-fn itimerspec(value: TimerValue) -> Itimerspec {
+/// As guests see it.
+pub(crate) fn itimerspec(value: TimerValue) -> Itimerspec {
     let time = |duration| Timespec::from_nanos(nanos(duration));
     Itimerspec { interval: time(value.interval), value: time(value.value) }
 }

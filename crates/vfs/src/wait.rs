@@ -104,7 +104,8 @@ impl WaitQueue {
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let list = self.0.list.lock();
+        // An epoll set's queue is notified under the queue of one of its files; sets never hold each other in a circle.
+        let list = self.0.list.lock_second();
         let mut exclusive_done = false;
         for entry in &list.entries {
             if !entry.mask.intersects(events) || (entry.exclusive && exclusive_done) {

@@ -8,7 +8,7 @@ mod posix;
 mod process;
 
 pub use posix::{Notify, PosixSpec};
-pub use process::{ItimerKind, ProcessTimers, TimerValue};
+pub use process::{ItimerKind, ProcessTimers, TimerValue, forward};
 
 use abi::Errno;
 use lock::{Mutex, rank};

@@ -111,7 +111,8 @@ impl Shot {
 const CPU_CHECK_MIN: Duration = Duration::from_micros(500);
 
 /// The first multiple of `interval` after `from` that is later than `now`, and how many were missed before it.
-pub(super) fn forward(from: Instant, interval: Duration, now: Instant) -> (Option<Instant>, u64) {
+#[must_use]
+pub fn forward(from: Instant, interval: Duration, now: Instant) -> (Option<Instant>, u64) {
     let step = interval.as_nanos().max(1);
     let late = now.saturating_duration_since(from).as_nanos();
     let missed = u64::try_from(late / step).unwrap_or(u64::MAX);

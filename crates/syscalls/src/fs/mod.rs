@@ -103,7 +103,7 @@ fn place(t: &CurrentTask, addr: u64) -> Result<PathRef, Errno> {
 }
 
 /// Puts a new description into the lowest free descriptor.
-fn add_fd(t: &CurrentTask, file: Arc<OpenFile>, cloexec: bool) -> Result<u64, Errno> {
+pub(crate) fn add_fd(t: &CurrentTask, file: Arc<OpenFile>, cloexec: bool) -> Result<u64, Errno> {
     let limit = t.group.limit(abi::raw::general::RLIMIT_NOFILE);
     Ok(t.fds().add(file, cloexec, 0, limit)? as u64)
 }
