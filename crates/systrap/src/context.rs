@@ -100,7 +100,7 @@ impl SystrapContext {
             turn.load(Ordering::Acquire) == TURN_SENTRY
         });
         if spins != 0 {
-            self.pace.learn(quick && !slept);
+            self.pace.learn(quick, slept);
         }
         let result = if quick { self.alive() } else { self.sleep(shared, turn) };
         stub.core().running.fetch_sub(1, Ordering::Relaxed);
@@ -183,7 +183,7 @@ impl Context for SystrapContext {
             }
             let Some(cause) = self.read(regs) else {
                 // Only a guest that has tampered with its signal stack gets here.
-                self.stub.life().kill();
+                self.stub.life().end();
                 return Exit::Gone;
             };
             if let Some(exit) = decode(&cause, regs) {

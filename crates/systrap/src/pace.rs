@@ -11,14 +11,17 @@ use std::sync::LazyLock;
 
 /// Looks at the other side's word before sleeping.
 const SPINS: u32 = 400;
+/// The same in the first hand-overs of a try, in which one side has to get to another core, which may be idle.
+const TRY_SPINS: u32 = 5000;
+const TRY_ROUNDS: u32 = 3;
 /// Successes that are remembered.
 const CREDIT_MAX: u32 = 8;
 /// What a try starts with, and what a failure costs.
 const CREDIT_TRY: u32 = 4;
 const CREDIT_LOSS: u32 = 2;
 /// Hand-overs without spinning before the first try, and at most before another.
-const REST_MIN: u32 = 32;
-const REST_MAX: u32 = 4096;
+const REST_MIN: u32 = 64;
+const REST_MAX: u32 = 8192;
 
 /// Where the Sentry may run, taken before any thread is moved.
 static ALL: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
@@ -81,11 +84,13 @@ pub struct Pace {
     credit: u32,
     rest: u32,
     next_rest: u32,
+    /// Hand-overs left in which the two sides are still on their way to two cores.
+    trying: u32,
 }
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace { credit: 0, rest: REST_MIN, next_rest: REST_MIN * 2 }
+        Pace { credit: 0, rest: REST_MIN, next_rest: REST_MIN * 2, trying: 0 }
     }
 
     /// How long to spin in the next hand-over; zero is not at all.
@@ -94,14 +99,21 @@ impl Pace {
             self.rest = self.rest.saturating_sub(1);
             if self.rest == 0 && possible {
                 self.credit = CREDIT_TRY;
-                self.rest = self.next_rest;
+                self.trying = TRY_ROUNDS;
             }
         }
-        if possible && self.credit > 0 { SPINS } else { 0 }
+        match (possible && self.credit > 0, self.trying > 0) {
+            (false, _) => 0,
+            (true, true) => TRY_SPINS,
+            (true, false) => SPINS,
+        }
     }
 
-    /// Takes note of how a hand-over with spinning went.
-    pub fn learn(&mut self, success: bool) {
+    /// Takes note of how a hand-over with spinning went: whether this side saw the other's answer, and whether the other
+    /// had gone to sleep before it.
+    pub fn learn(&mut self, seen: bool, slept: bool) {
+        let success = seen && (!slept || self.trying > 0);
+        self.trying = self.trying.saturating_sub(1);
         if success {
             self.credit = (self.credit + 1).min(CREDIT_MAX);
             if self.credit == CREDIT_MAX {
@@ -133,13 +145,13 @@ mod tests {
         for _ in 0..100_000 {
             if pace.spins(true) > 0 {
                 tries += 1;
-                pace.learn(false);
+                pace.learn(false, false);
             }
         }
         assert!((10..200).contains(&tries), "{tries}");
         for _ in 0..2 * REST_MAX {
             if pace.spins(true) > 0 {
-                pace.learn(true);
+                pace.learn(true, false);
             }
         }
         assert!((0..100).all(|_| pace.spins(true) > 0));

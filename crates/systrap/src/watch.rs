@@ -17,8 +17,8 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
-/// Stubs kept ready.
-const POOL: usize = 2;
+/// Stubs kept ready: enough for a pipeline of two programs, which take two each, one to fork and one to execute.
+const POOL: usize = 4;
 /// The watch thread's own key in the epoll set.
 const WAKE: u64 = 0;
 

@@ -221,14 +221,14 @@ fn alone_stubs_end() {
             }
         };
         // The zygote and the pool.
-        settle(3);
+        settle(5);
         let guest = Guest::on(&platform, ENDLESS);
         let mut context = guest.context();
-        settle(4);
+        settle(6);
 
         // Killed from outside while it runs.
         let fresh = Guest::on(&platform, ENDLESS);
-        settle(5);
+        settle(7);
         let mut victim = fresh.context();
         let known = children();
         let runner = std::thread::spawn(move || {
@@ -251,13 +251,13 @@ fn alone_stubs_end() {
         assert!(fresh.space.apply(&[fresh.map(DATA, 4096, R, 0)]).is_err());
         assert!(fresh.space.new_context().is_err());
         drop((victim, fresh));
-        settle(4);
+        settle(6);
 
         // The other one still works, and ends with its last user.
         context.interrupter().interrupt();
         assert_eq!(context.switch(&mut start(0)), Exit::Interrupted);
         drop((guest, context));
-        settle(3);
+        settle(5);
         drop(platform);
         settle_gone();
     });
