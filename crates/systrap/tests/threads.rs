@@ -258,6 +258,19 @@ fn alone_stubs_end() {
         assert_eq!(context.switch(&mut start(0)), Exit::Interrupted);
         drop((guest, context));
         settle(5);
+
+        // Nothing is left behind by many of them.
+        let descriptors = || std::fs::read_dir("/proc/self/fd").expect("fds").count();
+        let before = descriptors();
+        for _ in 0..200 {
+            let guest = Guest::on(&platform, &[0x0f, 0x05]);
+            let mut contexts = [guest.context(), guest.context()];
+            for context in &mut contexts {
+                assert_eq!(context.switch(&mut start(0)), Exit::Syscall);
+            }
+        }
+        settle(5);
+        assert_eq!(descriptors(), before);
         drop(platform);
         settle_gone();
     });
