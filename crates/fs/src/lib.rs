@@ -6,6 +6,7 @@
 //! - [`eventfd`]: counters to wait for.
 //! - [`hostfs`]: directory trees of the host.
 //! - [`pidfd`]: descriptors of processes.
+//! - [`overlay`]: a writable tree over a read-only one.
 //! - [`pipe`]: pipes and FIFOs.
 //! - [`hostfd`]: the descriptors that the sandbox's caller donated.
 //! - [`signalfd`]: signals that are read.
@@ -18,6 +19,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod hostfd;
 pub mod hostfs;
+pub mod overlay;
 pub mod pidfd;
 pub mod pipe;
 pub mod signalfd;

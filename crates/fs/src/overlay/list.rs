@@ -1,0 +1,188 @@
+//! What a directory of the overlay holds: lookups below, listings, emptiness.
+
+use super::node::Change;
+use super::{Node, System};
+use abi::Errno;
+use host::io::Sink;
+use lock::{Mutex, rank};
+use std::any::Any;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFlags};
+
+/// So many misses below make it worth while to learn all names.
+const MISSES: u32 = 4;
+/// No more names than this are learnt.
+const NAMES_MAX: usize = 16 << 10;
+
+impl Node {
+    /// Lists the lower directory until `see` declines, without `.` and `..`.
+    fn each_below(&self, see: &mut dyn FnMut(&[u8], u64, FileType) -> bool) -> Result<(), Errno> {
+        let Some(lower) = &self.lower else { return Ok(()) };
+        let dir = self.shared.open(&lower.inode, false, OpenFlags::DIRECTORY)?;
+        let call = vfs::CallState::default();
+        let io = IoCx { caller: &System, nonblock: false, sync: false, call: &call };
+        let (mut pos, mut more) = (0, true);
+        while more {
+            let next = dir.ops().read_dir(&io, pos, &mut |name, ino, kind, _| {
+                more = name == b"." || name == b".." || see(name, ino, kind);
+                more
+            })?;
+            if next == pos {
+                break;
+            }
+            pos = next;
+        }
+        Ok(())
+    }
+
+    /// Finds a name in the lower directory, changes aside.
+    fn below(&self, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let lower = self.lower.as_ref().ok_or(Errno::ENOENT)?;
+        let directory = self.directory()?;
+        if let Some(Some(names)) = directory.below.get()
+            && !names.contains(name)
+        {
+            return Err(Errno::ENOENT);
+        }
+        match lower.inode.lookup(&System, name) {
+            Ok(inode) => Ok(inode),
+            Err(Errno::ENOENT) => {
+                if directory.misses.fetch_add(1, Ordering::Relaxed) == MISSES {
+                    let _ = directory.below.set(self.learn());
+                }
+                Err(Errno::ENOENT)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// All names below, unless they are too many or can't be listed.
+    fn learn(&self) -> Option<HashSet<Box<[u8]>>> {
+        let mut names = HashSet::new();
+        let listed = self.each_below(&mut |name, _, _| {
+            names.insert(name.into());
+            names.len() <= NAMES_MAX
+        });
+        (listed.is_ok() && names.len() <= NAMES_MAX).then_some(names)
+    }
+
+    /// Whether the lower directory has a name.
+    pub(super) fn has_below(&self, name: &[u8]) -> Result<bool, Errno> {
+        match self.below(name) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Finds a child.
+    pub(super) fn child(&self, name: &[u8]) -> Result<Arc<Node>, Errno> {
+        let changes = self.directory()?.changes.lock();
+        match changes.names.get(name) {
+            Some(Change::Present(node)) => Ok(node.clone()),
+            Some(Change::Whiteout) => Err(Errno::ENOENT),
+            None => Node::from_lower(self, name, self.below(name)?),
+        }
+    }
+
+    /// Whether this directory can be removed: every name below is gone, and there is no other.
+    pub(super) fn check_empty(&self) -> Result<(), Errno> {
+        let directory = self.directory()?;
+        let gone: BTreeSet<Box<[u8]>> = {
+            let changes = directory.changes.lock();
+            if changes.names.values().any(|change| matches!(change, Change::Present(_))) {
+                return Err(Errno::ENOTEMPTY);
+            }
+            changes.names.keys().cloned().collect()
+        };
+        // The lower directory stands still, and the VFS lets nobody create anything here meanwhile.
+        let mut empty = true;
+        self.each_below(&mut |name, _, _| {
+            empty = gone.contains(name);
+            empty
+        })?;
+        if empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
+    }
+
+    /// Everything in it, `.` and `..` included.
+    fn snapshot(&self) -> Result<Vec<Entry>, Errno> {
+        let entry = |name: &[u8], ino, kind| Entry { name: name.into(), ino, kind };
+        let mut all =
+            vec![entry(b".", self.ino, FileType::Directory), entry(b"..", self.parent_ino(), FileType::Directory)];
+        self.each_below(&mut |name, ino, kind| {
+            all.push(entry(name, ino, kind));
+            true
+        })?;
+        let changes = self.directory()?.changes.lock();
+        if changes.dead {
+            return Err(Errno::ENOENT);
+        }
+        all.retain(|e| !changes.names.contains_key(&e.name));
+        all.extend(changes.names.iter().filter_map(|(name, change)| match change {
+            Change::Present(node) => Some(entry(name, node.ino, node.kind)),
+            Change::Whiteout => None,
+        }));
+        Ok(all)
+    }
+}
+
+struct Entry {
+    name: Box<[u8]>,
+    ino: u64,
+    kind: FileType,
+}
+
+/// An open directory. It lists what was there when the listing began; positions count entries.
+pub(super) struct OverlayDir {
+    node: Arc<Node>,
+    entries: Mutex<Option<Arc<Vec<Entry>>>>,
+}
+
+impl OverlayDir {
+    pub(super) fn new(node: Arc<Node>) -> OverlayDir {
+        OverlayDir { node, entries: Mutex::new(rank::LEAF, None) }
+    }
+
+    fn entries(&self, anew: bool) -> Result<Arc<Vec<Entry>>, Errno> {
+        let known = self.entries.lock().clone();
+        if let Some(known) = known.filter(|_| !anew) {
+            return Ok(known);
+        }
+        let entries = Arc::new(self.node.snapshot()?);
+        let old = self.entries.lock().replace(entries.clone());
+        drop(old);
+        Ok(entries)
+    }
+}
+
+impl FileOps for OverlayDir {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, _: &IoCx<'_>, _: u64, _: &mut dyn Sink) -> Result<usize, IoError> {
+        Err(Errno::EISDIR.into())
+    }
+
+    fn read_dir(&self, _: &IoCx<'_>, mut pos: u64, emit: &mut DirEmit<'_>) -> Result<u64, Errno> {
+        let entries = self.entries(pos == 0)?;
+        let from = usize::try_from(pos).unwrap_or(usize::MAX);
+        for entry in entries.get(from..).unwrap_or_default() {
+            if !emit(&entry.name, entry.ino, entry.kind, pos + 1) {
+                break;
+            }
+            pos += 1;
+        }
+        Ok(pos)
+    }
+
+    fn sync(&self, _: bool) -> Result<(), Errno> {
+        Ok(())
+    }
+}
