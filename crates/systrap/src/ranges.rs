@@ -38,6 +38,13 @@ impl Ranges {
         }
     }
 
+    /// The least range that holds all parts of `range` that are in the set, if there are any.
+    pub fn span(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let first = self.within(range.clone()).next()?;
+        let end = self.ends.range(..range.end).next_back().map(|(_, &end)| end.min(range.end))?;
+        Some(first.start..end)
+    }
+
     /// The parts of `range` that are in the set.
     pub fn within(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let first = self.ends.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
@@ -80,6 +87,13 @@ mod tests {
             }
             assert_eq!(seen, bits);
             let (from, to) = (next(32), 32 + next(32));
+            let set = |bits: &[bool], last: bool| {
+                if last { bits.iter().rposition(|bit| *bit) } else { bits.iter().position(|bit| *bit) }
+            };
+            let part = &bits[from as usize..to as usize];
+            let span = set(part, false).zip(set(part, true));
+            let span = span.map(|(first, last)| from + first as u64..from + last as u64 + 1);
+            assert_eq!(ranges.span(from..to), span);
             let count: u64 = ranges.within(from..to).map(|part| part.end - part.start).sum();
             assert_eq!(count, bits[from as usize..to as usize].iter().filter(|bit| **bit).count() as u64);
         }

@@ -203,9 +203,11 @@ fn translate(mapped: &mut Ranges, op: &MapOp, range: Range<u64>, calls: &mut Vec
             calls.push(call(libc::SYS_mmap, [addr, len, protection(access), flags, fd as u64, offset]));
             mapped.insert(range);
         }
-        MapOp::Unmap { addr, len } => {
-            calls.push(call(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]));
-            mapped.remove(range);
+        MapOp::Unmap { .. } => {
+            if let Some(span) = mapped.span(range.clone()) {
+                calls.push(call(libc::SYS_munmap, [span.start, span.end - span.start, 0, 0, 0, 0]));
+                mapped.remove(range);
+            }
         }
         MapOp::Protect { access, .. } => {
             for part in mapped.within(range) {

@@ -161,6 +161,10 @@ fn mapping_changes_are_seen() {
             guest.space.apply(&[MapOp::Unmap { addr: far, len: 4096 }]).expect("unmap");
             assert_eq!(read(far), None);
         }
+        // A range with holes goes at once.
+        guest.space.apply(&[guest.map(far, 4096, R, LEN), guest.map(0x2000_0000, 8192, R, LEN)]).expect("map");
+        guest.space.apply(&[MapOp::Unmap { addr: 0x2000_1000, len: far - 0x2000_0000 }]).expect("unmap");
+        assert!(read(0x2000_0000).is_some() && read(0x2000_1000).is_none() && read(far).is_none());
         // Protection reaches over holes, and a long batch is one change.
         let ops: Vec<MapOp> = (0..600).map(|n| guest.map(0x2000_0000 + n * 8192, 4096, RW, LEN)).collect();
         guest.space.apply(&ops).expect("map many");
