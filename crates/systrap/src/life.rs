@@ -50,6 +50,15 @@ impl Life {
         let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
     }
 
+    /// Whether it is dead, asked of the host.
+    pub fn ended(&self) -> bool {
+        let mut ended = [PollFd::new(&*self.pidfd, PollFlags::IN)];
+        if let Ok(1) = poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            self.set_dead();
+        }
+        self.dead()
+    }
+
     /// Kills it and waits until none of its threads can touch memory any more.
     pub fn end(&self) -> Gone {
         self.kill();

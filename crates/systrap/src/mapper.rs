@@ -79,8 +79,11 @@ impl Channel {
                 return Err(life.end());
             }
             let hint = done.load(Ordering::Acquire);
-            if hint != self.seq {
-                let _ = futex::wait(done, Flags::empty(), hint, Some(&NAP));
+            if hint != self.seq
+                && let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(done, Flags::empty(), hint, Some(&NAP))
+                && life.ended()
+            {
+                continue;
             }
             if let Ok(1) = futex::cmp_requeue(seq, Flags::empty(), 0, 1, asleep, self.seq) {
                 return Ok(());

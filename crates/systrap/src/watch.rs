@@ -10,6 +10,7 @@ use crate::zygote::{self, Region, StartError};
 use abi::Errno;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use lock::{Mutex, rank};
+use platform::Gone;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -17,15 +18,41 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
-/// Stubs kept ready: enough for a pipeline of two programs, which take two each, one to fork and one to execute.
-const POOL: usize = 4;
+/// Stubs kept ready: enough for a pipeline of two programs, which take two each, one to fork and one to execute; and one
+/// that is only taken to be the zygote's heir.
+const POOL: usize = 5;
 /// The watch thread's own key in the epoll set.
 const WAKE: u64 = 0;
 
-struct Zygote {
-    shared: Shared,
-    life: Life,
-    channel: Channel,
+/// What stubs are cloned from.
+enum Zygote {
+    /// The first process.
+    First { shared: Shared, life: Life, channel: Channel },
+    /// A stub that has never run a guest, after the first process was killed by someone.
+    Heir(Arc<Stub>),
+}
+
+impl Zygote {
+    /// Makes one call in it, and returns what that did.
+    fn run(&mut self, call: Call) -> Result<i64, Gone> {
+        match self {
+            Zygote::First { shared, life, channel } => {
+                channel.run(shared, life, &[call])?;
+                Ok(Channel::result(shared, 0) as i64)
+            }
+            Zygote::Heir(stub) => stub.run(call),
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // An heir is reaped as any stub.
+        if let Zygote::First { life, .. } = self {
+            life.end();
+            reap(life.pidfd());
+        }
+    }
 }
 
 /// A process being watched. Its stub may be gone already, and the process about to die.
@@ -40,7 +67,8 @@ pub struct Core {
     /// Guest threads that run at present.
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
-    zygote: Mutex<Zygote>,
+    /// `None` once the platform has stopped.
+    zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
     pool: Mutex<Vec<Arc<Stub>>>,
     epoll: OwnedFd,
@@ -88,14 +116,15 @@ impl Core {
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(host("epoll_ctl"))?;
         let running = Arc::new(AtomicUsize::new(0));
         let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
-        let mut zygote = Zygote { shared, life, channel: Channel::new(pid) };
+        let mut channel = Channel::new(pid);
         // An empty batch: the zygote is through its start.
-        zygote.channel.run(&zygote.shared, &zygote.life, &[]).map_err(|_| StartError::Zygote(pid))?;
+        channel.run(&shared, &life, &[]).map_err(|Gone| StartError::Zygote(pid))?;
+        let zygote = Zygote::First { shared, life, channel };
         Ok(Core {
             region,
             running,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            zygote: Mutex::new(rank::ADDRESS_SPACE, zygote),
+            zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),
             epoll,
@@ -107,7 +136,9 @@ impl Core {
 
     /// A stub from the pool, or a new one.
     pub fn take_stub(self: &Arc<Core>) -> Result<Arc<Stub>, Errno> {
-        let ready = self.pool.lock().pop();
+        let mut pool = self.pool.lock();
+        let ready = if pool.len() > 1 { pool.pop() } else { None };
+        drop(pool);
         let stub = match ready {
             Some(stub) if !stub.life().dead() => Ok(stub),
             _ => self.create_stub(),
@@ -150,9 +181,16 @@ impl Core {
             entry: self.region.base + Entry::Process.offset() as u64,
         };
         let mut zygote = self.zygote.lock();
-        let Zygote { shared, life, channel } = &mut *zygote;
-        channel.run(shared, life, &[call]).map_err(|_| Errno::EAGAIN)?;
-        match Channel::result(shared, 0) as i64 {
+        let result = loop {
+            match zygote.as_mut().ok_or(Errno::EAGAIN)?.run(call) {
+                Ok(result) => break result,
+                Err(Gone) => {
+                    let heir = self.pool.lock().pop();
+                    *zygote = Some(Zygote::Heir(heir.ok_or(Errno::EAGAIN)?));
+                }
+            }
+        };
+        match result {
             pid @ 1.. => i32::try_from(pid).map_err(|_| Errno::EAGAIN),
             error => Err(i32::try_from(-error).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN)),
         }
@@ -187,9 +225,11 @@ impl Core {
             stub.life().kill();
             stub.set_dead();
         }
-        // Pooled stubs hold the core; let go of them so that it can end.
+        // Stubs hold the core; let go of them so that it can end.
         let pool = std::mem::take(&mut *self.pool.lock());
         drop(pool);
+        let zygote = self.zygote.lock().take();
+        drop(zygote);
     }
 
     fn died(&self, id: u64) {

@@ -221,14 +221,14 @@ fn alone_stubs_end() {
             }
         };
         // The zygote and the pool.
-        settle(5);
+        settle(6);
         let guest = Guest::on(&platform, ENDLESS);
         let mut context = guest.context();
-        settle(6);
+        settle(7);
 
         // Killed from outside while it runs.
         let fresh = Guest::on(&platform, ENDLESS);
-        settle(7);
+        settle(8);
         let mut victim = fresh.context();
         let known = children();
         let runner = std::thread::spawn(move || {
@@ -251,13 +251,13 @@ fn alone_stubs_end() {
         assert!(fresh.space.apply(&[fresh.map(DATA, 4096, R, 0)]).is_err());
         assert!(fresh.space.new_context().is_err());
         drop((victim, fresh));
-        settle(6);
+        settle(7);
 
         // The other one still works, and ends with its last user.
         context.interrupter().interrupt();
         assert_eq!(context.switch(&mut start(0)), Exit::Interrupted);
         drop((guest, context));
-        settle(5);
+        settle(6);
 
         // Nothing is left behind by many of them.
         let descriptors = || std::fs::read_dir("/proc/self/fd").expect("fds").count();
@@ -269,8 +269,19 @@ fn alone_stubs_end() {
                 assert_eq!(context.switch(&mut start(0)), Exit::Syscall);
             }
         }
-        settle(5);
+        settle(6);
         assert_eq!(descriptors(), before);
+
+        // The zygote is the oldest. Without it the platform goes on, and again.
+        for _ in 0..2 {
+            let oldest = children().into_iter().min().and_then(rustix::process::Pid::from_raw).expect("zygote");
+            rustix::process::kill_process(oldest, rustix::process::Signal::KILL).expect("kill");
+            std::thread::sleep(Duration::from_millis(20));
+            for _ in 0..20 {
+                let guest = Guest::on(&platform, &[0x0f, 0x05]);
+                assert_eq!(guest.context().switch(&mut start(0)), Exit::Syscall);
+            }
+        }
         drop(platform);
         settle_gone();
     });
