@@ -19,8 +19,13 @@ mod held {
         static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
     }
 
+    /// Does something with the list, unless the thread is ending and has destroyed it: then nothing is checked.
+    fn with(f: impl FnOnce(&mut Vec<Rank>)) {
+        let _ = HELD.try_with(|held| f(&mut held.borrow_mut()));
+    }
+
     pub(super) fn push(rank: Rank, ordered: bool) {
-        HELD.with_borrow_mut(|held| {
+        with(|held| {
             if let Some(top) = held.iter().max_by_key(|r| r.level) {
                 let fine = top.level < rank.level || (ordered && top.level == rank.level);
                 assert!(
@@ -34,7 +39,7 @@ mod held {
     }
 
     pub(super) fn pop(rank: Rank) {
-        HELD.with_borrow_mut(|held| {
+        with(|held| {
             if let Some(at) = held.iter().rposition(|r| r.level == rank.level) {
                 held.remove(at);
             }
@@ -42,7 +47,7 @@ mod held {
     }
 
     pub(super) fn assert_none(what: &str) {
-        HELD.with_borrow(|held| {
+        with(|held| {
             if let Some(first) = held.first() {
                 panic!("{what} while {} is held", first.name);
             }

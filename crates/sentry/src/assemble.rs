@@ -12,6 +12,7 @@ use fs::dev::Devices;
 use fs::devpts::{self, DevPts, TerminalDevices};
 use fs::hostfd::{WithDonated, donate};
 use fs::hostfs::{HostFs, Sharing};
+use fs::overlay::OverlayFs;
 use fs::pipe::Fifos;
 use fs::tmpfs::{Options, TmpFs};
 use host::frames::FrameAllocator;
@@ -57,10 +58,15 @@ fn tracing(spec: &Spec, log: Option<OwnedFd>, trace: Option<OwnedFd>) -> Trace {
     Trace::new(log.map(boxed), strace)
 }
 
-/// The file system of the root.
-fn root_fs(spec: &Spec, tree: OwnedFd) -> Result<Arc<dyn FileSystem>, Failure> {
+/// The file system of the root: the host's tree itself, or with changes that only this sandbox sees.
+fn root_fs(spec: &Spec, tree: OwnedFd, frames: &Arc<FrameAllocator>) -> Result<Arc<dyn FileSystem>, Failure> {
     let sharing = if spec.writable { Sharing::Writable } else { Sharing::Exclusive };
-    Ok(HostFs::new(tree, sharing).map_err(failed("cannot use the root directory"))?)
+    let host = HostFs::new(tree, sharing).map_err(failed("cannot use the root directory"))?;
+    if spec.writable {
+        return Ok(host);
+    }
+    let changes = TmpFs::new(frames, Options::limited(frames)).map_err(failed("cannot make the root writable"))?;
+    Ok(OverlayFs::new(changes, host).map_err(failed("cannot make the root writable"))?)
 }
 
 /// A sandbox without processes.
@@ -90,7 +96,7 @@ pub fn sandbox(
     for major in [5, kernel::tty::PTS_MAJOR] {
         devices.register(major, Arc::new(TerminalDevices { default: terminals.clone() }));
     }
-    let root = root_fs(spec, trees.root)?;
+    let root = root_fs(spec, trees.root, &frames)?;
     let root = Mount::new(root.clone(), Dentry::root(root.root()), b"none", MountFlags::empty());
     let kernel = Kernel::new(Parts {
         platform,
