@@ -6,6 +6,7 @@ use crate::layout::HEAD;
 use crate::shared::Shared;
 use abi::Errno;
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::sync::LazyLock;
 
 const LEGACY: usize = 512;
 const MXCSR: usize = 24;
@@ -28,6 +29,12 @@ pub struct Format {
 impl Format {
     /// Of this machine, or `None` without XSAVE or if a frame would not fit in a signal stack.
     pub fn detect() -> Option<Format> {
+        // Asked once: in a virtual machine the instruction traps.
+        static FORMAT: LazyLock<Option<Format>> = LazyLock::new(Format::ask);
+        *FORMAT
+    }
+
+    fn ask() -> Option<Format> {
         if !std::arch::is_x86_feature_detected!("xsave") {
             return None;
         }

@@ -13,7 +13,7 @@ use lock::{Mutex, rank};
 use platform::Gone;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
@@ -258,6 +258,8 @@ fn reap(pidfd: &OwnedFd) {
 fn shared_file() -> rustix::io::Result<OwnedFd> {
     let file = memfd_create("stub", MemfdFlags::CLOEXEC)?;
     ftruncate(&file, FILE_LEN as u64)?;
+    // So that the Sentry can't get `SIGBUS` for want of memory.
+    fallocate(&file, FallocateFlags::empty(), 0, (FILE_RESPONSE + RESPONSE_LEN) as u64)?;
     Ok(file)
 }
 
