@@ -39,6 +39,35 @@ fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
+/// What every sandbox has of its own. The host's must not even be there below it, where guests could get at it by
+/// unmounting.
+const OWN: [&str; 3] = ["proc", "sys", "dev"];
+
+/// Mounts an empty directory over a mount point of the host's. Nobody else sees that: the namespace is our own.
+fn cover(root: &[u8], name: &str) -> io::Result<()> {
+    let path = [root, b"/", name.as_bytes()].concat();
+    let device = |path: &[u8]| rustix::fs::lstat(path).map(|stat| (stat.st_dev, stat.st_mode));
+    match (device(root), device(&path)) {
+        (Ok((outer, _)), Ok((inner, mode))) if outer != inner && rustix::fs::FileType::from_raw_mode(mode).is_dir() => {}
+        _ => return Ok(()),
+    }
+    move_mount(&empty_directory()?, "", CWD, &*path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(())
+}
+
+/// A file system of one empty directory, which can't be written.
+fn empty_directory() -> io::Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "size", "4k")?;
+    fsconfig_set_string(&fs, "mode", "0555")?;
+    fsconfig_create(&fs)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
 /// Opens what the specification names, with all that is mounted below.
 ///
 /// # Errors
@@ -46,6 +75,10 @@ fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
 pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
     let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::ours(format!("cannot read /proc/self/maps: {error}; is /proc mounted?")))?;
+    for name in OWN {
+        cover(&spec.rootfs, name)
+            .map_err(|error| Failure::ours(format!("cannot hide the host's /{name} from the sandbox: {error}")))?;
+    }
     Ok(Trees {
         root: tree(&spec.rootfs, !spec.writable)?,
         volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
@@ -67,15 +100,7 @@ pub fn empty_root() -> Result<(), Failure> {
 }
 
 fn pivot() -> io::Result<()> {
-    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&fs, "size", "4k")?;
-    fsconfig_set_string(&fs, "mode", "0555")?;
-    fsconfig_create(&fs)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let root = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let root = empty_directory()?;
     move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     fchdir(&root)?;
     // The old root ends up on top of the new one, and is then detached with everything below it.
