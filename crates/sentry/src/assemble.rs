@@ -4,7 +4,7 @@ use crate::entry::Donated;
 use crate::isolate::Trees;
 use crate::program::{Myself, describe, walk};
 use crate::reactor::Reactor;
-use crate::spec::{ConsoleSpec, Spec, Stdio, Strace};
+use crate::spec::{ConsoleSpec, Spec, Stdio, Strace, Volume};
 use crate::{Failure, seccomp};
 use abi::Errno;
 use abi::termios::Termios2;
@@ -108,9 +108,11 @@ pub fn sandbox(
         trace: tracing(spec, log, trace),
     });
     terminals.bind(&kernel);
-    mount_own(&kernel, &frames, &terminals)?;
+    // On the host itself nothing is made that nobody asked for.
+    let make = !spec.writable;
+    mount_own(&kernel, &frames, &terminals, make)?;
     for (volume, tree) in spec.volumes.iter().zip(trees.volumes) {
-        mount_volume(&kernel, &volume.target, volume.read_only, tree)?;
+        mount_volume(&kernel, volume, tree, make)?;
     }
     Ok(Sandbox { kernel, terminals })
 }
@@ -120,38 +122,57 @@ fn myself() -> Myself {
     Myself(Arc::new(Credentials::new(0, 0, &[])))
 }
 
-fn place(kernel: &Arc<Kernel>, path: &[u8]) -> Result<PathRef, Errno> {
+/// The directory at `path`, which with `make` is made with all above it if it is missing.
+fn place(kernel: &Arc<Kernel>, path: &[u8], make: bool) -> Result<PathRef, Errno> {
     let caller = myself();
     let context = FsContext::new(kernel.mounts.clone());
-    walk(kernel, &caller, &context).resolve(At::cwd(path), WalkFlags::FOLLOW)
+    let cx = walk(kernel, &caller, &context);
+    let found = cx.resolve(At::cwd(path), WalkFlags::FOLLOW);
+    if make && found.as_ref().is_err_and(|errno| *errno == Errno::ENOENT) {
+        let ends = path.iter().enumerate().skip(1).filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            match ops::mkdir(&cx, At::cwd(path.get(..end).unwrap_or_default()), 0o755) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        return cx.resolve(At::cwd(path), WalkFlags::FOLLOW);
+    }
+    found
 }
 
 /// Mounts what every sandbox has of its own. A root that lacks a place for it goes without.
-fn mount_own(kernel: &Arc<Kernel>, frames: &Arc<FrameAllocator>, terminals: &Arc<DevPts>) -> Result<(), Failure> {
+fn mount_own(
+    kernel: &Arc<Kernel>,
+    frames: &Arc<FrameAllocator>,
+    terminals: &Arc<DevPts>,
+    make: bool,
+) -> Result<(), Failure> {
     let usual = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let dev = TmpFs::new(frames, Options { perm: 0o755, ..Options::limited(frames) });
     let dev = dev.map_err(failed("cannot make /dev"))?;
     fs::dev::populate(&dev.root(), &myself()).map_err(failed("cannot fill /dev"))?;
-    mount(kernel, dev, b"devtmpfs", b"/dev", MountFlags::NOSUID);
-    mount(kernel, terminals.clone(), b"devpts", b"/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC);
+    mount(kernel, dev, b"devtmpfs", b"/dev", MountFlags::NOSUID, make);
+    mount(kernel, terminals.clone(), b"devpts", b"/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, make);
     let shm = TmpFs::new(frames, Options::limited(frames)).map_err(failed("cannot make /dev/shm"))?;
-    mount(kernel, shm, b"tmpfs", b"/dev/shm", usual - MountFlags::NOEXEC);
+    mount(kernel, shm, b"tmpfs", b"/dev/shm", usual - MountFlags::NOEXEC, make);
     Ok(())
 }
 
-fn mount(kernel: &Arc<Kernel>, fs: Arc<dyn FileSystem>, source: &[u8], path: &[u8], flags: MountFlags) {
-    let mounted = place(kernel, path).and_then(|place| kernel.mounts.mount(fs, source, &place, flags));
+fn mount(kernel: &Arc<Kernel>, fs: Arc<dyn FileSystem>, source: &[u8], path: &[u8], flags: MountFlags, make: bool) {
+    let mounted = place(kernel, path, make).and_then(|place| kernel.mounts.mount(fs, source, &place, flags));
     if let Err(errno) = mounted {
         kernel.trace.log(&format!("not mounted: {}: {}", String::from_utf8_lossy(path), describe(errno)));
     }
 }
 
-fn mount_volume(kernel: &Arc<Kernel>, path: &[u8], read_only: bool, tree: OwnedFd) -> Result<(), Failure> {
+fn mount_volume(kernel: &Arc<Kernel>, volume: &Volume, tree: OwnedFd, make: bool) -> Result<(), Failure> {
+    let (path, read_only) = (&volume.target, volume.read_only);
     let shown = String::from_utf8_lossy(path);
     let sharing = if read_only { Sharing::ReadOnly } else { Sharing::Writable };
     let fs = HostFs::new(tree, sharing).map_err(failed(&format!("cannot use the volume at {shown}")))?;
     let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
-    let place = place(kernel, path).map_err(|errno| {
+    let place = place(kernel, path, make).map_err(|errno| {
         Failure::ours(format!("--volume: {shown}: {}; make it below the root first", describe(errno)))
     })?;
     kernel

@@ -48,7 +48,8 @@ fn cover(root: &[u8], name: &str) -> io::Result<()> {
     let path = [root, b"/", name.as_bytes()].concat();
     let device = |path: &[u8]| rustix::fs::lstat(path).map(|stat| (stat.st_dev, stat.st_mode));
     match (device(root), device(&path)) {
-        (Ok((outer, _)), Ok((inner, mode))) if outer != inner && rustix::fs::FileType::from_raw_mode(mode).is_dir() => {}
+        (Ok((outer, _)), Ok((inner, mode))) if outer != inner && rustix::fs::FileType::from_raw_mode(mode).is_dir() => {
+        }
         _ => return Ok(()),
     }
     move_mount(&empty_directory()?, "", CWD, &*path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;

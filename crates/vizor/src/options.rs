@@ -36,7 +36,7 @@ pub struct Do {
     /// Let writes below the root go through to the host
     #[arg(long)]
     pub rw: bool,
-    /// Host directory or file to be seen at GUEST; writes go through unless ":ro" follows
+    /// Host directory to be seen at GUEST; writes go through unless ":ro" follows
     #[arg(long = "volume", value_name = "HOST:GUEST[:ro]")]
     volumes: Vec<OsString>,
     /// Working directory [default: the present one if the sandbox has it, else /]
@@ -154,6 +154,9 @@ fn volume(option: &OsString) -> Result<Volume, Failure> {
     }
     let path = PathBuf::from(OsString::from_vec(source.to_vec()));
     let source = path.canonicalize().map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+    if !source.is_dir() {
+        return Err(wrong("not a directory of the host"));
+    }
     Ok(Volume { source: source.into_os_string().into_vec(), target: target.to_vec(), read_only })
 }
 
