@@ -40,6 +40,18 @@ impl EventFd {
     }
 }
 
+fn take_value(src: &mut dyn Source) -> Result<u64, Errno> {
+    let mut bytes = [0; 8];
+    if src.remaining() < 8 {
+        return Err(Errno::EINVAL);
+    }
+    if src.take(&mut bytes)? < 8 {
+        return Err(Errno::EFAULT);
+    }
+    let value = u64::from_ne_bytes(bytes);
+    if value == u64::MAX { Err(Errno::EINVAL) } else { Ok(value) }
+}
+
 impl FileOps for EventFd {
     fn as_any(&self) -> &dyn Any {
         self
@@ -67,23 +79,20 @@ impl FileOps for EventFd {
         Ok(8)
     }
 
-    fn write(&self, _: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
-        let mut bytes = [0; 8];
-        if src.remaining() < 8 {
-            return Err(Errno::EINVAL.into());
-        }
-        if src.take(&mut bytes)? < 8 {
-            return Err(Errno::EFAULT.into());
-        }
-        let value = u64::from_ne_bytes(bytes);
-        if value == u64::MAX {
-            return Err(Errno::EINVAL.into());
-        }
+    fn write(&self, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        // What was taken before a wait is not in the source any more.
+        let value = match io.call.take::<u64>() {
+            Some(value) => value,
+            None => take_value(src)?,
+        };
         {
             let mut count = self.count.lock();
             *count = match count.checked_add(value) {
                 Some(sum) if sum < u64::MAX => sum,
-                _ => return Err(IoError::WouldBlock),
+                _ => {
+                    io.call.keep(value, None, false);
+                    return Err(IoError::WouldBlock);
+                }
             };
         }
         self.queue.notify(Events::READABLE);

@@ -6,6 +6,7 @@
 use abi::Errno;
 use lock::{Mutex, rank};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use vfs::OpenFile;
 
 /// A file descriptor's number, not yet known to be valid.
@@ -29,12 +30,20 @@ struct Slots {
 
 /// A descriptor table, shared by tasks cloned with `CLONE_FILES`.
 pub struct FdTable {
+    id: u64,
     slots: Mutex<Slots>,
+}
+
+impl FdTable {
+    fn with(slots: Slots) -> FdTable {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        FdTable { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), slots: Mutex::new(rank::FD_TABLE, slots) }
+    }
 }
 
 impl Default for FdTable {
     fn default() -> FdTable {
-        FdTable { slots: Mutex::new(rank::FD_TABLE, Slots::default()) }
+        FdTable::with(Slots::default())
     }
 }
 
@@ -109,6 +118,14 @@ impl FdTable {
         let fd = Fd::try_from(at).map_err(|_| Errno::EMFILE)?;
         slots.put(at, Slot { file, cloexec });
         Ok(fd)
+    }
+
+    /// Whether a descriptor is left below `limit`; open(2) asks before it does anything.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn check_room(&self, limit: u64) -> Result<(), Errno> {
+        if self.slots.lock().free_from(0) as u64 >= limit.min(NR_OPEN) { Err(Errno::EMFILE) } else { Ok(()) }
     }
 
     /// Two at once, for pipe(2) and socketpair(2): both or none.
@@ -227,7 +244,7 @@ impl FdTable {
     #[must_use]
     pub fn fork(&self) -> Arc<FdTable> {
         let slots = self.slots.lock().clone();
-        Arc::new(FdTable { slots: Mutex::new(rank::FD_TABLE, slots) })
+        Arc::new(FdTable::with(slots))
     }
 }
 
@@ -235,7 +252,7 @@ impl FdTable {
     /// Whose the record locks are that processes with this table set.
     #[must_use]
     pub fn id(&self) -> u64 {
-        std::ptr::from_ref(self).addr() as u64
+        self.id
     }
 
     /// Ends the close of a descriptor whose slot was emptied: the process's record locks on the file go.

@@ -18,7 +18,7 @@ use fs::tmpfs::{Options, TmpFs};
 use host::frames::FrameAllocator;
 use host::memfile::{DEFAULT_SIZE, MemoryFile};
 use kernel::tty::Tty;
-use kernel::{FdTable, FsContext, Kernel, Parts, Trace, Uts};
+use kernel::{FdTable, FsContext, FsMaker, Kernel, Parts, Trace, Uts};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Write;
@@ -111,10 +111,23 @@ pub fn sandbox(
     // On the host itself nothing is made that nobody asked for.
     let make = !spec.writable;
     mount_own(&kernel, &frames, &terminals, make)?;
+    register_types(&kernel);
     for (volume, tree) in spec.volumes.iter().zip(trees.volumes) {
         mount_volume(&kernel, volume, tree, make)?;
     }
     Ok(Sandbox { kernel, terminals })
+}
+
+/// What mount(2) can mount.
+fn register_types(kernel: &Kernel) {
+    let tmpfs: FsMaker = Arc::new(|kernel, caller, data| {
+        let creds = caller.creds();
+        let own = Options { uid: creds.fsuid, gid: creds.fsgid, ..Options::limited(&kernel.frames) };
+        let data = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        Ok(TmpFs::new(&kernel.frames, own.parse(data)?)?)
+    });
+    kernel.register_fs("tmpfs", tmpfs.clone());
+    kernel.register_fs("ramfs", tmpfs);
 }
 
 /// The Sentry as the superuser of its sandbox.

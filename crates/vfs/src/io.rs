@@ -148,7 +148,9 @@ impl OpenFile {
     /// `ESPIPE`, `EINVAL`, `EOVERFLOW`, `ENXIO`.
     pub fn seek(&self, whence: Whence, by: i64) -> Result<u64, Errno> {
         if !self.ops().seekable() && !self.is_dir() {
-            return Err(Errno::ESPIPE);
+            // Seeking means nothing to anonymous inodes, but is no error (`noop_llseek`).
+            let anonymous = self.path().dentry.kind() == FileType::Anonymous;
+            return if anonymous { Ok(0) } else { Err(Errno::ESPIPE) };
         }
         let mut offset = self.offset();
         let new = match whence {
@@ -168,8 +170,11 @@ impl OpenFile {
                 i64::try_from(found).map_err(|_| Errno::EOVERFLOW)?
             }
         };
-        *offset = u64::try_from(new).map_err(|_| Errno::EINVAL)?;
-        Ok(*offset)
+        let new = u64::try_from(new).map_err(|_| Errno::EINVAL)?;
+        *offset = new;
+        drop(offset);
+        // Where the offset is kept elsewhere, it need not have followed.
+        Ok(self.ops().position().unwrap_or(new))
     }
 
     /// Lists the directory from the description's offset on.
@@ -192,7 +197,7 @@ impl OpenFile {
 }
 
 fn add(base: u64, by: i64) -> Result<i64, Errno> {
-    i64::try_from(base).ok().and_then(|base| base.checked_add(by)).ok_or(Errno::EOVERFLOW)
+    i64::try_from(base).ok().and_then(|base| base.checked_add(by)).ok_or(Errno::EINVAL)
 }
 
 /// The first bytes of a source.

@@ -135,6 +135,11 @@ impl FileOps for MemoryDevice {
         Ok(Written { len, end: start.saturating_add(len as u64) })
     }
 
+    /// It is always at its start (`null_lseek`).
+    fn position(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn seek_end(&self) -> Option<u64> {
         Some(0)
     }

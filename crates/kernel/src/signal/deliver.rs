@@ -84,8 +84,10 @@ impl CurrentTask {
         match default {
             DefaultAction::Ignore | DefaultAction::Continue => {}
             DefaultAction::Stop => self.begin_stop(signal),
-            DefaultAction::Terminate => self.end_group(ExitStatus::Killed { signal, core: false }),
-            DefaultAction::Core => self.end_group(ExitStatus::Killed { signal, core: true }),
+            // No core is ever written, so none is told of.
+            DefaultAction::Terminate | DefaultAction::Core => {
+                self.end_group(ExitStatus::Killed { signal, core: false });
+            }
         }
     }
 

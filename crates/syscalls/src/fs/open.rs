@@ -124,6 +124,7 @@ fn check_how(how: &OpenHow) -> Result<ops::OpenHow, Errno> {
 
 fn finish(t: &CurrentTask, dirfd: Fd, path: u64, how: ops::OpenHow) -> SysResult {
     let path = UserPath::read(t, dirfd, path)?;
+    t.fds().check_room(t.group.limit(c::RLIMIT_NOFILE))?;
     let file = Arc::new(ops::open(&t.walk_cx(), path.at(), how)?);
     wait_for_peer(t, &file)?;
     Ok(add_fd(t, file, how.flags.contains(OpenFlags::CLOEXEC))?)

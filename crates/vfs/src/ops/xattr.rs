@@ -22,6 +22,9 @@ fn check_namespace(cx: &WalkCx<'_>, place: &PathRef, name: &[u8], mask: u32) -> 
     if write {
         access::want_write(place)?;
     }
+    if [&b"user."[..], b"trusted.", b"security."].contains(&name) {
+        return Err(Errno::EINVAL);
+    }
     if name.starts_with(b"security.") || name.starts_with(b"system.") {
         return Ok(());
     }
