@@ -11,7 +11,6 @@ sleep 0.05 & wait $!; echo "waited $?"
 false || echo or
 x=$(printf '%s-' a b c); echo "$x"
 for i in 1 2 3; do echo $i; done | while read n; do echo "n=$n"; done
-kill -TERM 0 2>/dev/null & wait; echo after
 END
     echo "$shell ended with $?"
 done
