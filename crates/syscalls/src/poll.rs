@@ -239,8 +239,8 @@ const KINDS: [Events; 3] = [
     Events::PRI.union(Events::NVAL),
 ];
 
-/// Linux's tables have at least so many slots.
-const TABLE_MIN: usize = 64;
+/// Slots that a table has at least: as many as in Linux once a shell has used a descriptor beyond its first 64.
+const TABLE_MIN: usize = 256;
 
 fn bit(set: &[u64], fd: usize) -> bool {
     set.get(fd / 64).is_some_and(|word| word >> (fd % 64) & 1 != 0)

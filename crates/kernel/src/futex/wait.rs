@@ -28,7 +28,12 @@ impl CurrentTask {
     /// # Errors
     /// `EINVAL` if it is misaligned, `EFAULT` if it can't be there.
     pub fn futex_key(&self, addr: u64, shared: bool) -> Result<FutexKey, Errno> {
-        self.mm.futex_key(addr, !shared)
+        let key = self.mm.futex_key(addr, !shared)?;
+        // Private memory by its shared name is another futex than by its private one.
+        Ok(match key {
+            FutexKey::Private { mm, addr } if shared => FutexKey::Private { mm, addr: addr | 1 },
+            key => key,
+        })
     }
 
     /// `FUTEX_WAKE`: wakes up to `count` waiters; returns how many.
