@@ -51,7 +51,7 @@ pub use inode::{ALWAYS_READY, CreateKind, FileSystem, Inode, InodeCommon, Link, 
 pub use inotify::{Inotify, InotifyFile};
 pub use io::Whence;
 pub use mount::{Mount, MountFlags, PathRef};
-pub use namespace::MountNamespace;
+pub use namespace::{DetachedTree, MountNamespace};
 pub use path::{PathText, path_of, path_text};
 pub use special::SpecialFiles;
 pub use walk::{At, Last, PATH_MAX, WalkCx, WalkFlags};

@@ -96,6 +96,27 @@ fn is_below(place: &PathRef, above: &PathRef) -> bool {
     }
 }
 
+/// Mounts that are attached nowhere yet.
+pub struct DetachedTree {
+    top: Arc<Mount>,
+    /// What lies on it, and where; parents first.
+    above: Vec<(Arc<Mount>, PathRef)>,
+}
+
+impl DetachedTree {
+    /// A single mount.
+    #[must_use]
+    pub fn of(mount: Arc<Mount>) -> DetachedTree {
+        DetachedTree { top: mount, above: Vec::new() }
+    }
+
+    /// Its root.
+    #[must_use]
+    pub fn root(&self) -> PathRef {
+        PathRef { mount: self.top.clone(), dentry: self.top.root().clone() }
+    }
+}
+
 impl MountNamespace {
     /// A namespace with `root` at its root.
     #[must_use]
@@ -166,6 +187,14 @@ impl MountNamespace {
     /// # Errors
     /// As [`MountNamespace::attach`].
     pub fn bind(&self, from: &PathRef, place: &PathRef, recursive: bool) -> Result<(), Errno> {
+        self.attach_tree(&self.copy_tree(from, recursive)?, place)
+    }
+
+    /// Mounts that show `from` and, with `recursive`, what is mounted below it, attached nowhere (`OPEN_TREE_CLONE`).
+    ///
+    /// # Errors
+    /// `EINVAL` if `from` is not of this namespace.
+    pub fn copy_tree(&self, from: &PathRef, recursive: bool) -> Result<DetachedTree, Errno> {
         let copy = |mount: &Arc<Mount>, root: &Arc<Dentry>| {
             Mount::new(mount.fs().clone(), root.clone(), mount.source(), mount.flags())
         };
@@ -177,17 +206,40 @@ impl MountNamespace {
             if recursive { tree.subtree(&from.mount) } else { Vec::new() }
         };
         let top = copy(&from.mount, &from.dentry);
-        self.attach(top.clone(), place)?;
+        let mut detached = DetachedTree { top: top.clone(), above: Vec::new() };
         let mut copies = HashMap::from([(from.mount.id(), top)]);
         for mount in above.iter().skip(1) {
             let Some(at) = mount.parent() else { continue };
             let outside = Arc::ptr_eq(&at.mount, &from.mount) && !at.dentry.is_within(&from.dentry);
             let Some(below) = copies.get(&at.mount.id()).cloned().filter(|_| !outside) else { continue };
             let new = copy(mount, mount.root());
-            self.attach(new.clone(), &PathRef { mount: below, dentry: at.dentry })?;
+            detached.above.push((new.clone(), PathRef { mount: below, dentry: at.dentry }));
             copies.insert(mount.id(), new);
         }
+        Ok(detached)
+    }
+
+    /// Puts a detached tree on top of `place`.
+    ///
+    /// # Errors
+    /// As [`MountNamespace::attach`].
+    pub fn attach_tree(&self, tree: &DetachedTree, place: &PathRef) -> Result<(), Errno> {
+        self.attach(tree.top.clone(), place)?;
+        for (mount, at) in &tree.above {
+            self.attach(mount.clone(), at)?;
+        }
         Ok(())
+    }
+
+    /// The mounts at and, with `recursive`, above the one whose root `place` is.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is no mount's root.
+    pub fn mounts_at(&self, place: &PathRef, recursive: bool) -> Result<Vec<Arc<Mount>>, Errno> {
+        if !is_mount_root(place) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(if recursive { self.tree.read().subtree(&place.mount) } else { vec![place.mount.clone()] })
     }
 
     /// `MS_REMOUNT | MS_BIND`, and `MS_REMOUNT` as far as it concerns the mount.

@@ -8,6 +8,7 @@ mod inotify;
 mod ioctl;
 mod memfd;
 mod mount;
+mod mount_objects;
 mod names;
 mod namespaces;
 mod open;
@@ -35,6 +36,7 @@ pub const TABLES: &[&[Entry]] = &[
     ioctl::TABLE,
     memfd::TABLE,
     mount::TABLE,
+    mount_objects::TABLE,
     names::TABLE,
     namespaces::TABLE,
     open::TABLE,

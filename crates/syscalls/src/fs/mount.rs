@@ -44,7 +44,7 @@ const PROPAGATION: u64 = 0x1e_0000;
 const STRICTATIME: u64 = 0x100_0000;
 const MAGIC: u64 = 0xc0ed_0000;
 
-fn may_mount(t: &CurrentTask) -> Result<(), Errno> {
+pub(super) fn may_mount(t: &CurrentTask) -> Result<(), Errno> {
     if t.creds().capable(Capability::SysAdmin) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
