@@ -63,6 +63,19 @@ pub fn conformance_program() -> io::Result<PathBuf> {
     Ok(program)
 }
 
+/// Compiles the bench tool's micro workloads and returns the program's path.
+pub fn bench_workloads() -> io::Result<PathBuf> {
+    let source = workspace().join("tests/bench/workloads.c");
+    fs::create_dir_all(target_dir())?;
+    let program = target_dir().join("bench-workloads");
+    run(Command::new("cc")
+        .args(["-O2", "-Wall", "-Wextra", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .arg("-lutil"))?;
+    Ok(program)
+}
+
 /// The `vizor` binary: the one `VIZOR` names, or a fresh build.
 pub fn vizor_binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("VIZOR") {
