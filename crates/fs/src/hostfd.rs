@@ -175,7 +175,7 @@ impl Inode for DonatedInode {
         match set.size {
             Some(size) if *set == only_size && self.0.flags.writable() => {
                 rustix::fs::ftruncate(&self.0.fd, size).map_err(errno)?;
-                self.0.observers.invalidate(size..u64::MAX & !0xfff, true);
+                self.0.observers.invalidate(size..!0xfff, true);
                 Ok(())
             }
             _ => Err(Errno::EPERM),

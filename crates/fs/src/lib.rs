@@ -1,7 +1,7 @@
 //! File systems and file-like objects, each a feature of its own that knows nothing of the others.
 //!
 //! - [`dev`]: character devices and the nodes of `/dev`.
-//! - [`devpts`]: pseudo-terminals.
+//! - [`devpts`]: terminals for programs, and their names.
 //! - [`epoll`]: sets of files that are watched.
 //! - [`eventfd`]: counters to wait for.
 //! - [`hostfs`]: directory trees of the host.

@@ -10,7 +10,7 @@ use abi::Errno;
 use core::ops::Range;
 use lock::{Mutex, rank};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// What backs a run of a file's pages, from the start of the range asked for.
@@ -54,6 +54,16 @@ pub trait Mappable: Send + Sync {
     /// larger mapping costs them nothing; `back` is asked for ranges of at most this size.
     fn fault_run(&self) -> u64 {
         64 << 10
+    }
+
+    /// Asked before a shared mapping is made through a description that can write; `write` if it is to write at once.
+    /// Says whether it may ever write.
+    ///
+    /// # Errors
+    /// `EPERM` if `write` can't be allowed (file seals).
+    fn allow_shared(&self, write: bool) -> Result<bool, Errno> {
+        let _ = write;
+        Ok(true)
     }
 
     /// The file's size in bytes.
@@ -115,6 +125,8 @@ struct Entry {
 pub struct Observers {
     key: u64,
     list: Mutex<List>,
+    /// Shared mappings that may write.
+    writers: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -138,6 +150,7 @@ impl Observers {
         Observers {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             list: Mutex::new(rank::MAPPABLE_OBSERVERS, List::default()),
+            writers: AtomicUsize::new(0),
         }
     }
 
@@ -147,8 +160,9 @@ impl Observers {
         self.key
     }
 
-    /// Adds a mapping of this file by `observer`.
-    pub fn add(&self, observer: &Weak<dyn MappingObserver>) {
+    /// Adds a mapping of this file by `observer`; `writes` if it is shared and may write.
+    pub fn add(&self, observer: &Weak<dyn MappingObserver>, writes: bool) {
+        self.writers.fetch_add(usize::from(writes), Ordering::AcqRel);
         let mut list = self.list.lock();
         list.generation += 1;
         match list.entries.iter_mut().find(|e| e.observer.ptr_eq(observer)) {
@@ -158,7 +172,8 @@ impl Observers {
     }
 
     /// Takes one back.
-    pub fn remove(&self, observer: &Weak<dyn MappingObserver>) {
+    pub fn remove(&self, observer: &Weak<dyn MappingObserver>, writes: bool) {
+        self.writers.fetch_sub(usize::from(writes), Ordering::AcqRel);
         let mut list = self.list.lock();
         if let Some(entry) = list.entries.iter_mut().find(|e| e.observer.ptr_eq(observer)) {
             entry.mappings -= 1;
@@ -170,6 +185,12 @@ impl Observers {
     #[must_use]
     pub fn any(&self) -> bool {
         !self.list.lock().entries.is_empty()
+    }
+
+    /// Whether a shared mapping of it may write.
+    #[must_use]
+    pub fn any_writer(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0
     }
 
     /// Unmaps a range of file offsets (the start is rounded down to a page, the end up) from all mappers. On return no

@@ -204,7 +204,7 @@ impl MemoryManager {
             }
             let len = page_align(args.len).ok_or(Errno::ENOMEM)?;
             let object = Arc::new(SharedMemory::new(self.frames.clone(), len));
-            let mapping = FileMapping::new(object, Arc::new("/dev/zero (deleted)"), self.observer());
+            let mapping = FileMapping::new(object, Arc::new("/dev/zero (deleted)"), self.observer(), true);
             return Ok(Vma { end, prot, may, flags, file: Some(mapping), offset: 0 });
         };
         if kind == raw::MAP_SHARED_VALIDATE && args.flags & !(KNOWN_FLAGS | raw::MAP_SYNC) != 0 {
@@ -231,7 +231,11 @@ impl MemoryManager {
         if kind == raw::MAP_SHARED_VALIDATE && args.flags & raw::MAP_SYNC != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let mapping = FileMapping::new(file.object.clone(), file.name.clone(), self.observer());
+        if shared && file.writable && !file.object.allow_shared(prot.contains(Prot::WRITE))? {
+            may.remove(Prot::WRITE);
+        }
+        let writes = shared && may.contains(Prot::WRITE);
+        let mapping = FileMapping::new(file.object.clone(), file.name.clone(), self.observer(), writes);
         Ok(Vma { end, prot, may, flags, file: Some(mapping), offset: args.offset })
     }
 

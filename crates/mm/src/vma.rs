@@ -19,23 +19,30 @@ pub(crate) struct FileMapping {
     pub object: Arc<dyn Mappable>,
     pub name: Arc<dyn MapName>,
     observer: Weak<dyn MappingObserver>,
+    /// Shared, and may write.
+    writes: bool,
 }
 
 impl FileMapping {
-    pub fn new(object: Arc<dyn Mappable>, name: Arc<dyn MapName>, observer: Weak<dyn MappingObserver>) -> Arc<Self> {
-        object.observers().add(&observer);
-        Arc::new(FileMapping { object, name, observer })
+    pub fn new(
+        object: Arc<dyn Mappable>,
+        name: Arc<dyn MapName>,
+        observer: Weak<dyn MappingObserver>,
+        writes: bool,
+    ) -> Arc<Self> {
+        object.observers().add(&observer, writes);
+        Arc::new(FileMapping { object, name, observer, writes })
     }
 
     /// The same file for another memory manager.
     pub fn for_observer(&self, observer: &Weak<dyn MappingObserver>) -> Arc<FileMapping> {
-        FileMapping::new(self.object.clone(), self.name.clone(), observer.clone())
+        FileMapping::new(self.object.clone(), self.name.clone(), observer.clone(), self.writes)
     }
 }
 
 impl Drop for FileMapping {
     fn drop(&mut self) {
-        self.object.observers().remove(&self.observer);
+        self.object.observers().remove(&self.observer, self.writes);
     }
 }
 

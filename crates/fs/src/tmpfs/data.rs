@@ -15,7 +15,7 @@ use host::mappable::{Backing, Observers};
 use lock::{Mutex, RwLock, rank};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use vfs::{WriteAt, Written};
 
 /// Most bytes of one allocation for a write or a page fault.
@@ -114,8 +114,6 @@ pub(crate) struct Data {
     size: AtomicU64,
     /// Pages of all extents; changes under `extents`.
     pages: AtomicU64,
-    /// A shared mapping was allowed to write.
-    mapped_writable: AtomicBool,
     pub observers: Observers,
     pub seals: Seals,
 }
@@ -148,7 +146,6 @@ impl Data {
             extents: Mutex::new(rank::MAPPABLE, Extents::default()),
             size: AtomicU64::new(0),
             pages: AtomicU64::new(0),
-            mapped_writable: AtomicBool::new(false),
             observers: Observers::new(),
             seals: Seals::fixed(),
         }
@@ -470,11 +467,8 @@ impl Data {
 
     /// What a page fault finds; see [`host::mappable::Mappable::back`].
     pub(crate) fn back(&self, shared: &Shared, range: Range<u64>, write: bool) -> Result<Backing, Errno> {
-        if write {
-            if self.seals.has(c::F_SEAL_WRITE) {
-                return Err(Errno::EACCES);
-            }
-            self.mapped_writable.store(true, Ordering::Release);
+        if write && self.seals.has(c::F_SEAL_WRITE) {
+            return Err(Errno::EACCES);
         }
         let mut extents = self.extents.lock();
         let end = range.end.min(page_ceil(self.size()));
@@ -497,10 +491,7 @@ impl Data {
     /// Adds seals.
     pub(crate) fn add_seals(&self, seals: u32, perm: u32) -> Result<(), Errno> {
         let _io = self.io.write();
-        if !self.observers.any() {
-            self.mapped_writable.store(false, Ordering::Release);
-        }
-        self.seals.add(seals, perm, self.mapped_writable.load(Ordering::Acquire))
+        self.seals.add(seals, perm, self.observers.any_writer())
     }
 
     /// Gives all frames back, for a file that is going away.

@@ -56,12 +56,6 @@ impl TmpFile {
         self.node.data().ok_or(Errno::EINVAL)?.add_seals(seals, perm)
     }
 
-    /// Whether mmap(2) may make a new shared mapping of it that can write (else `EPERM`).
-    #[must_use]
-    pub fn may_map_writable(&self) -> bool {
-        self.node.data().is_some_and(|data| !data.seals.no_write())
-    }
-
     fn parts(&self) -> Result<(&super::data::Data, &Shared), Errno> {
         Ok((self.node.data().ok_or(Errno::EINVAL)?, self.node.shared()))
     }

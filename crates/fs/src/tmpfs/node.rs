@@ -525,9 +525,7 @@ impl Inode for Node {
     }
 
     fn get_xattr(&self, caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        if !xattr::supported(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        xattr::check(name)?;
         if !xattr::visible(&caller.creds(), name) {
             return Err(Errno::ENODATA);
         }
@@ -542,9 +540,7 @@ impl Inode for Node {
         value: Option<&[u8]>,
         flags: XattrFlags,
     ) -> Result<(), Errno> {
-        if !xattr::supported(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        xattr::check(name)?;
         if !xattr::visible(&caller.creds(), name) {
             return Err(Errno::EPERM);
         }
@@ -567,7 +563,16 @@ impl Inode for Node {
 
 impl Mappable for Node {
     fn back(&self, range: Range<u64>, write: bool) -> Result<Backing, Errno> {
-        self.data().ok_or(Errno::ENXIO)?.back(&self.shared, range, write)
+        let backing = self.data().ok_or(Errno::ENXIO)?.back(&self.shared, range, write)?;
+        if write {
+            self.written(false);
+        }
+        Ok(backing)
+    }
+
+    fn allow_shared(&self, write: bool) -> Result<bool, Errno> {
+        let sealed = self.data().is_some_and(|data| data.seals.no_write());
+        if sealed && write { Err(Errno::EPERM) } else { Ok(!sealed) }
     }
 
     fn size(&self) -> u64 {

@@ -215,7 +215,8 @@ fn seals_hold() {
     assert_eq!(pwrite(&file, 0, &[2; 1]), Err(IoError::Errno(Errno::EPERM)));
     assert_eq!(tmpfile.add_seals(c::F_SEAL_SHRINK), Err(Errno::EPERM));
     assert_eq!(tmpfile.seals(), c::F_SEAL_GROW | c::F_SEAL_WRITE | c::F_SEAL_SEAL);
-    assert!(!tmpfile.may_map_writable());
+    let map = file.ops().mappable().unwrap();
+    assert_eq!((map.allow_shared(true), map.allow_shared(false)), (Err(Errno::EPERM), Ok(false)));
     let attr = file.attr().unwrap();
     assert_eq!((attr.nlink, attr.perm, &*file.path().dentry.name()), (0, 0o777, &b"/memfd:x (deleted)"[..]));
     let plain = tmp.memfd(&mount, &caller, b"y", 0).unwrap();

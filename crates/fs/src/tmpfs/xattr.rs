@@ -15,8 +15,13 @@ pub(crate) struct Xattrs {
 }
 
 /// Whether tmpfs keeps attributes of this name at all.
-pub(crate) fn supported(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || name.starts_with(b"trusted.") || name.starts_with(b"security.")
+pub(crate) fn check(name: &[u8]) -> Result<(), Errno> {
+    let prefixes: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    match prefixes.iter().find_map(|prefix| name.strip_prefix(*prefix)) {
+        Some(b"") => Err(Errno::EINVAL),
+        Some(_) => Ok(()),
+        None => Err(Errno::EOPNOTSUPP),
+    }
 }
 
 /// `trusted.` attributes are invisible to those who may not change them.
