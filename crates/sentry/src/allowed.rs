@@ -94,6 +94,7 @@ pub const ALLOWED: &[Rule] = &[
     rule(n::__NR_mprotect, Without(2, n::PROT_EXEC), "heap and guard pages; never executable"),
     rule(n::__NR_madvise, Any, "memory given back"),
     rule(n::__NR_mincore, Any, "mincore of guests: which pages of the memory file exist"),
+    rule(n::__NR_mincore, Any, "which pages of host files are in memory"),
     rule(n::__NR_brk, Any, "heap"),
     rule(n::__NR_fallocate, Any, "guest memory given back, and fallocate on host files"),
     // Threads.
@@ -154,11 +155,8 @@ pub const ALLOWED: &[Rule] = &[
     rule(n::__NR_fstat, Any, "attributes of donated and host files"),
     rule(n::__NR_fsync, Any, "fsync of guests on host files"),
     rule(n::__NR_fdatasync, Any, "the same"),
-    rule(n::__NR_sync_file_range, Any, "the same"),
     rule(n::__NR_syncfs, Any, "sync of guests"),
     rule(n::__NR_msync, Any, "msync of guests on host files"),
-    rule(n::__NR_fadvise64, Any, "posix_fadvise of guests on host files"),
-    rule(n::__NR_copy_file_range, Any, "copies between host files"),
     // Below the donated directories.
     rule(n::__NR_openat2, Any, "host files, by RESOLVE_BENEATH and the like"),
     rule(n::__NR_openat, Any, "host files, by one component or an empty path"),
@@ -170,8 +168,6 @@ pub const ALLOWED: &[Rule] = &[
     rule(n::__NR_faccessat2, Any, "what the host allows the caller"),
     rule(n::__NR_fgetxattr, Any, "extended attributes"),
     rule(n::__NR_flistxattr, Any, "extended attributes"),
-    rule(n::__NR_getxattr, Any, "extended attributes, by /proc-less paths"),
-    rule(n::__NR_listxattr, Any, "extended attributes, by /proc-less paths"),
     // Changes of host files.
     writes(n::__NR_mkdirat, "directories made"),
     writes(n::__NR_mknodat, "FIFOs and sockets made"),

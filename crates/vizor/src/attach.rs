@@ -50,6 +50,13 @@ impl Buffer {
         self.bytes.get(self.done..).unwrap_or_default()
     }
 
+    /// Turns the line ends that the guest's terminal made back into newlines, for a terminal that makes its own.
+    fn undo_line_ends(&mut self) {
+        let following = self.bytes.iter().skip(1).chain(std::iter::once(&0));
+        let pairs = self.bytes.iter().zip(following);
+        self.bytes = pairs.filter(|pair| *pair != (&b'\r', &b'\n')).map(|(byte, _)| *byte).collect();
+    }
+
     /// Refills it by `read`, which returns how much it read.
     fn fill<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         self.done = 0;
@@ -295,6 +302,7 @@ impl Relay {
         let stream = &self.stream;
         match self.output.fill(|buffer| recv(stream, buffer, RecvFlags::DONTWAIT).map(|(_, len)| len)) {
             Ok(0) => self.output_ended = true,
+            Ok(_) if !self.terminal.attached() => self.output.undo_line_ends(),
             Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => self.output_ended = true,
         }

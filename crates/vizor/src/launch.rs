@@ -73,6 +73,9 @@ pub fn launch(options: Do) -> Result<Sandbox, Failure> {
     let mut sentry = spawn(&program, NAMESPACES).map_err(no_namespaces)?;
     idmap::write(sentry.pid()).inspect_err(|_| sentry.kill())?;
     sentry.release().map_err(host("the sentry did not start"))?;
+    // Whoever reads the guest's output must see its end when the guest closes it, not when this process ends.
+    let given_up = rustix::stdio::dup2_stdin(&null).and_then(|()| rustix::stdio::dup2_stdout(&null));
+    given_up.map_err(|error| Failure::ours(format!("cannot give up the standard descriptors: {error}")))?;
     Ok(Sandbox { sentry, control, console })
 }
 

@@ -15,9 +15,8 @@ fn cont() -> SigInfo {
 }
 
 impl Tty {
-    /// Hangs the slave up: its descriptions are dead, its session has lost it, the session's leader is told, and if the
-    /// session itself ends the foreground group is too.
-    pub(super) fn hang_up(&self, kernel: &Kernel, session_ends: bool) {
+    /// Hangs the slave up: its descriptions are dead, its session has lost it, the session's leader is told.
+    pub(super) fn hang_up(&self, kernel: &Kernel) {
         let (session, foreground) = self.with(|state, effects| {
             state.ldisc.hang_up(effects);
             state.life += 1;
@@ -39,9 +38,6 @@ impl Tty {
             kernel.signal_process(&leader, hup());
             kernel.signal_process(&leader, cont());
         }
-        if let (true, Some(pgid)) = (session_ends, foreground) {
-            kernel.signal_process_group(pgid, hup());
-        }
     }
 
     /// The master's description is gone.
@@ -52,7 +48,7 @@ impl Tty {
             state.ldisc.master_closed(effects);
         });
         match kernel {
-            Some(kernel) => self.hang_up(&kernel, false),
+            Some(kernel) => self.hang_up(&kernel),
             None => self.slave_queue.notify(Events::all()),
         }
     }
@@ -60,7 +56,7 @@ impl Tty {
     /// Hangs up as vhangup(2) and `TIOCVHANGUP` do.
     pub fn vhangup(&self) {
         if let Some(kernel) = self.kernel.upgrade() {
-            self.hang_up(&kernel, false);
+            self.hang_up(&kernel);
         }
     }
 }
@@ -73,12 +69,14 @@ pub(super) fn disassociate(kernel: &Kernel, sid: i32, exiting: bool) {
         (session.tty.take(), session.old_foreground.take())
     };
     match (tty, old_foreground) {
-        (Some(tty), _) if exiting => tty.hang_up(kernel, true),
         (Some(tty), _) => {
+            // A pseudo-terminal is not hung up: others may go on using it, and its output is still to be read.
             let foreground = release(&tty);
             if let Some(pgid) = foreground {
                 kernel.signal_process_group(pgid, hup());
-                kernel.signal_process_group(pgid, cont());
+                if !exiting {
+                    kernel.signal_process_group(pgid, cont());
+                }
             }
         }
         (None, Some(pgid)) if exiting => {
