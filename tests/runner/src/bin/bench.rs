@@ -126,7 +126,10 @@ impl Bench {
     }
 
     fn programs(&mut self) {
-        for (name, setup, script) in PROGRAMS.iter().filter(|p| self.wants(p.0)) {
+        for (name, setup, script) in PROGRAMS {
+            if !self.wants(name) {
+                continue;
+            }
             let rounds = if *name == "true" { self.rounds * 5 } else { self.rounds.min(3) };
             let mut times = (Vec::new(), Vec::new());
             for _ in 0..rounds {
