@@ -54,7 +54,7 @@ CASE(futex_wake_op_changes_the_word)
 	EXPECT_EQ(x, 17);
 	EXPECT_EQ(futex_n(&w, FUTEX_WAKE_OP, 1, 1, &x, FUTEX_OP(FUTEX_OP_ADD, -1, FUTEX_OP_CMP_EQ, 0)), 0);
 	EXPECT_EQ(x, 16);
-	EXPECT_EQ(futex_n(&w, FUTEX_WAKE_OP, 1, 1, &x, FUTEX_OP(FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, 3, 0, 0)), 0);
+	EXPECT_EQ(futex_n(&w, FUTEX_WAKE_OP, 1, 1, &x, FUTEX_OP((FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT), 3, 0, 0)), 0);
 	EXPECT_EQ(x, 24);
 	EXPECT_EQ(futex_n(&w, FUTEX_WAKE_OP, 1, 1, &x, FUTEX_OP(FUTEX_OP_ANDN, 8, 0, 0)), 0);
 	EXPECT_EQ(x, 16);
