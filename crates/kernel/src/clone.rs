@@ -100,6 +100,9 @@ impl CurrentTask {
             let _ = mm.copy_out(args.child_tid, &tid.to_le_bytes());
         }
         self.join_tree(args, &task)?;
+        if !has(c::CLONE_THREAD) {
+            group.cpu_limit_changed(&kernel);
+        }
         let done = Arc::new(AtomicBool::new(false));
         let vfork = has(c::CLONE_VFORK).then(|| VforkGuard { done: done.clone(), parent: self.work.clone() });
         let share_vm = has(c::CLONE_VM) && !has(c::CLONE_VFORK);

@@ -10,6 +10,7 @@ use kernel::clone::CloneArgs;
 use kernel::limits::Limit;
 use kernel::wait_child::{ChildEvent, WaitOptions, Waited, Which};
 use kernel::{CurrentTask, ExitStatus, SysResult};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::Capability;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -326,7 +327,7 @@ struct Rlimit {
     hard: u64,
 }
 
-fn change_limit(t: &CurrentTask, group: &kernel::ThreadGroup, which: u32, new: Rlimit) -> Result<(), Errno> {
+fn change_limit(t: &CurrentTask, group: &Arc<kernel::ThreadGroup>, which: u32, new: Rlimit) -> Result<(), Errno> {
     let privileged = t.creds().capable(Capability::SysResource);
     let limit = Limit { soft: new.soft, hard: new.hard };
     let limits = {
@@ -336,6 +337,9 @@ fn change_limit(t: &CurrentTask, group: &kernel::ThreadGroup, which: u32, new: R
     };
     if group.tgid == t.group.tgid {
         t.mm().set_limits(kernel::memory_limits(&limits, t.creds()));
+    }
+    if which == abi::raw::general::RLIMIT_CPU {
+        group.cpu_limit_changed(&t.kernel);
     }
     Ok(())
 }

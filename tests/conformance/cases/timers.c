@@ -350,3 +350,24 @@ CASE(scheduling_calls)
 	CHECK(CPU_EQUAL(&set, &one));
 	EXPECT_OK(sched_yield());
 }
+
+CASE(cpu_limit)
+{
+	count_signal(SIGXCPU, 0);
+	struct rlimit r = {1, 3};
+	CHILD(p) {
+		EXPECT_OK(setrlimit(RLIMIT_CPU, &r));
+		int64_t start = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+		while (!signals_seen[SIGXCPU])
+			for (volatile int i = 0; i < 100000; i++)
+				;
+		CHECK(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - start < 1500000000);
+		EXPECT_OK(getrlimit(RLIMIT_CPU, &r));
+		EXPECT_EQ(r.rlim_cur, 2); /* moved on, to signal again */
+		r.rlim_max = 2;
+		EXPECT_OK(setrlimit(RLIMIT_CPU, &r));
+		for (;;)
+			;
+	}
+	EXPECT_KILLED(p, SIGKILL);
+}

@@ -9,6 +9,8 @@
 mod pi;
 mod requeue;
 mod robust;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use requeue::{Requeue, WakeOp};

@@ -19,7 +19,7 @@ pub(super) const DIED: u32 = c::FUTEX_OWNER_DIED;
 
 impl FutexTable {
     /// Whether `waiter` waiting for `owner` would close a circle.
-    fn deadlocks(&self, waiter: i32, owner: i32) -> bool {
+    pub(super) fn deadlocks(&self, waiter: i32, owner: i32) -> bool {
         let blocked = self.blocked.lock();
         let mut at = owner;
         for _ in 0..=blocked.len() {

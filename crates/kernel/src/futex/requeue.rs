@@ -81,7 +81,7 @@ impl FutexTable {
     }
 
     /// Wakes and moves plain waiters, with both buckets locked. Returns those woken, and the count of both.
-    fn wake_and_move(
+    pub(super) fn wake_and_move(
         &self,
         two: &mut TwoBuckets<'_>,
         keys: (FutexKey, FutexKey),

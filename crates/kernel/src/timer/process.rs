@@ -9,10 +9,13 @@ use super::{AlarmKey, Expire, Timers};
 use crate::clock::{Clock, CpuKind, CpuOf};
 use crate::group::ThreadGroup;
 use crate::kernel::Kernel;
+use crate::limits::Limit;
 use crate::signal::Target;
 use crate::task::RunState;
 use abi::Errno;
-use abi::signal::{SIGALRM, SIGPROF, SIGVTALRM, SigInfo, code};
+use abi::raw::general::RLIMIT_CPU;
+use abi::signal::{SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU, SigInfo, code};
+use abi::time::SECOND;
 use lock::{Mutex, rank};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +48,8 @@ pub(super) enum Which {
     Virtual,
     Prof,
     Posix(i32),
+    /// `RLIMIT_CPU`.
+    Limit,
     /// The next look at timers on CPU time.
     CpuCheck,
 }
@@ -155,7 +160,7 @@ impl State {
                     shots.extend(timer.expire(id, at));
                 }
             }
-            Which::Virtual | Which::Prof | Which::CpuCheck => {}
+            Which::Virtual | Which::Prof | Which::Limit | Which::CpuCheck => {}
         }
     }
 
@@ -177,7 +182,7 @@ impl State {
                     shots.extend(timer.expire_cpu(id));
                 }
             }
-            Which::Real | Which::CpuCheck => {}
+            Which::Real | Which::Limit | Which::CpuCheck => {}
         }
         self.cpu.get(&which).map(|t| t.expiry.saturating_sub(now))
     }
@@ -231,6 +236,9 @@ impl ThreadGroup {
         self.timers.cpu_parked.store(true, Ordering::SeqCst);
         let running = self.running_threads(kernel);
         let mut shots = Vec::new();
+        for (_, spent) in times.iter().filter(|(which, _)| *which == Which::Limit) {
+            self.enforce_cpu_limit(*spent, &mut shots);
+        }
         {
             let mut state = self.timers.state.lock();
             let left = times.iter().filter_map(|(which, now)| state.expire_cpu(*which, *now, &mut shots)).min();
@@ -244,6 +252,45 @@ impl ThreadGroup {
             let _ = state.schedule(self, &kernel.timers);
         }
         self.send_shots(kernel, shots);
+    }
+
+    /// `RLIMIT_CPU`: a signal at the soft limit and every second after it, death at the hard one.
+    fn enforce_cpu_limit(&self, spent: u64, shots: &mut Vec<Shot>) {
+        let mut limits = self.limits.lock();
+        let Ok(limit) = limits.get(RLIMIT_CPU) else { return };
+        let seconds = spent / SECOND;
+        if seconds >= limit.hard {
+            shots.push(Shot::of_process(SIGKILL));
+        } else if seconds >= limit.soft {
+            shots.push(Shot::of_process(SIGXCPU));
+            let _ = limits.set(RLIMIT_CPU, Limit { soft: seconds + 1, ..limit }, false);
+            drop(limits);
+            self.watch_cpu_limit(seconds + 1);
+        }
+    }
+
+    fn watch_cpu_limit(&self, seconds: u64) {
+        let mut state = self.timers.state.lock();
+        if let Some(timer) = state.cpu.get_mut(&Which::Limit) {
+            timer.expiry = seconds.saturating_mul(SECOND);
+        }
+    }
+
+    /// Watches `RLIMIT_CPU`, which was set or inherited.
+    pub fn cpu_limit_changed(self: &Arc<Self>, kernel: &Arc<Kernel>) {
+        let Ok(limit) = self.limits.lock().get(RLIMIT_CPU) else { return };
+        if limit.soft == u64::MAX && limit.hard == u64::MAX {
+            let removed = self.timers.state.lock().cpu.remove(&Which::Limit);
+            drop(removed);
+            return;
+        }
+        self.timer_kernel(kernel);
+        let clock = Clock::Cpu(CpuOf::Process(self.clone()), CpuKind::Prof);
+        // As in Linux, no time at all is one second.
+        let expiry = limit.soft.min(limit.hard).max(1).saturating_mul(SECOND);
+        let replaced = self.timers.state.lock().cpu.insert(Which::Limit, CpuTimer { clock, expiry, interval: SECOND });
+        drop(replaced);
+        self.check_cpu_timers(kernel);
     }
 
     fn running_threads(&self, kernel: &Kernel) -> u64 {
