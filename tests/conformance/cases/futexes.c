@@ -144,7 +144,7 @@ CASE(futex_requeues)
 CASE(futex_requeued_waiter_times_out)
 {
 	uint32_t w1 = 1, w2 = 2;
-	struct timespec soon = {1, 0};
+	struct timespec soon = {1, 500000000};
 	struct waiter w = {.word = &w1, .val = 1, .op = FUTEX_WAIT_PRIVATE, .until = &soon};
 	pthread_t t = start_waiter(&w);
 	EXPECT_EQ(futex_n(&w1, FUTEX_CMP_REQUEUE_PRIVATE, 0, 9, &w2, 1), 1);
