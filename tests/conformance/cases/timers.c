@@ -172,7 +172,7 @@ CASE(interval_timers)
 
 static volatile sig_atomic_t timer_code, timer_value, timer_overruns;
 
-static void on_timer(int sig, siginfo_t *si, void *ctx)
+static void on_timer(int sig, siginfo_t *si, void *ctx __attribute__((unused)))
 {
 	timer_code = si->si_code;
 	timer_value = si->si_value.sival_int;
