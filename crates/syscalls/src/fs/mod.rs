@@ -1,5 +1,6 @@
 //! System calls on files, by topic. What they share: paths that start at a descriptor, and the blocking loop.
 
+mod aio;
 mod attrs;
 mod dirs;
 mod fcntl;
@@ -28,6 +29,7 @@ use vfs::{At, OpenFile, PathRef, WalkFlags};
 
 /// Serve these calls.
 pub const TABLES: &[&[Entry]] = &[
+    aio::TABLE,
     attrs::TABLE,
     dirs::TABLE,
     fcntl::TABLE,
