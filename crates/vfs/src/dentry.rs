@@ -240,6 +240,16 @@ impl DentryCache {
         out
     }
 
+    /// Lets go of everything at and below `root`, which was unmounted.
+    pub fn purge(&self, root: &Arc<Dentry>) {
+        let all: Vec<_> = self.held.lock().dentries.values().cloned().collect();
+        for dentry in all {
+            if dentry.is_within(root) {
+                drop(self.forget(&dentry));
+            }
+        }
+    }
+
     /// Lets go of a dentry whose name is gone. To be dropped without locks.
     #[must_use]
     pub(crate) fn forget(&self, dentry: &Dentry) -> Option<Arc<Dentry>> {

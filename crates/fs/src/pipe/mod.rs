@@ -236,6 +236,8 @@ impl PipeEnd {
 pub fn new_pipe(caller: &dyn Caller, flags: OpenFlags) -> (OpenFile, OpenFile) {
     let pipe = Arc::new(Pipe::default());
     let place = vfs::anon::pipefs().place("pipe", FileType::Fifo, 0o600, caller);
+    // Found again by an open of /proc/PID/fd/N.
+    let _ = place.inode().common().endpoint(|| pipe.clone());
     pipe.lock().join(true, true);
     let end = |read: bool| {
         Box::new(PipeEnd {

@@ -125,6 +125,7 @@ fn umount2(t: &mut CurrentTask, a: Args) -> SysResult {
         return Err(if flags & (FORCE | DETACH) != 0 { Errno::EINVAL } else { Errno::EAGAIN }.into());
     }
     t.fs().mounts().unmount(&target, flags & DETACH != 0)?;
+    t.kernel.dentries.purge(target.mount.root());
     Ok(0)
 }
 

@@ -78,3 +78,18 @@ fn pivoting() {
     world.mounts.unmount(&sh.place("/old"), true).unwrap();
     assert_eq!(sh.walk("/old/new"), Err(Errno::ENOENT));
 }
+
+#[test]
+fn what_was_unmounted_leaves_the_cache() {
+    let world = World::new();
+    let sh = Shell::root(&world);
+    sh.mkdir("/mnt").unwrap();
+    world.mounts.mount(TestFs::new(), b"dev", &sh.place("/mnt"), MountFlags::empty()).unwrap();
+    sh.touch("/mnt/f").unwrap();
+    let kept = std::sync::Arc::downgrade(&sh.place("/mnt/f").dentry);
+    let top = sh.place("/mnt");
+    world.mounts.unmount(&top, false).unwrap();
+    world.cache.purge(top.mount.root());
+    assert!(kept.upgrade().is_none());
+    assert!(sh.walk("/mnt").is_ok());
+}
