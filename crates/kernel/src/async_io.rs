@@ -5,7 +5,7 @@
 
 use crate::kernel::Kernel;
 use crate::signal::Target;
-use crate::task::Task;
+use crate::task::{CurrentTask, Task};
 use abi::Errno;
 use abi::signal::{SIGIO, SigInfo, Signal, code};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -131,7 +131,7 @@ fn may_signal(owner: &SignalOwner, task: &Task) -> bool {
 /// # Errors
 /// What the object says of the new flags.
 pub fn update_flags(
-    kernel: &Arc<Kernel>,
+    task: &CurrentTask,
     file: &Arc<OpenFile>,
     fd: i32,
     mask: OpenFlags,
@@ -146,7 +146,12 @@ pub fn update_flags(
         return Ok(());
     }
     let state = if value.contains(OpenFlags::ASYNC) {
+        let kernel = &task.kernel;
         let sender = kernel.async_sender.get(kernel).ok_or(Errno::ENOMEM)?;
+        if let Some(owner) = file.ops().default_owner(task) {
+            let (uid, euid) = (task.creds().ruid, task.creds().euid);
+            file.owner.lock().get_or_insert(SignalOwner { owner, uid, euid });
+        }
         let notifier = Arc::new_cyclic(|me| Notifier {
             file: Arc::downgrade(file),
             fd,

@@ -4,7 +4,7 @@ use crate::group::{ExitStatus, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::signal::GroupStop;
 use crate::task::CurrentTask;
-use crate::tree::{INIT, Process, Tree};
+use crate::tree::{Process, Tree};
 use abi::signal::{SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SigInfo, Signal, code, sa};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -92,10 +92,12 @@ impl Kernel {
         {
             let mut tree = self.tree.lock();
             tree.tasks.remove(&tid);
+            let children: Vec<i32> =
+                tree.processes.get(&group.tgid).map(|p| p.children.iter().copied().collect()).unwrap_or_default();
             let (gone, new_parent) = tree.reparent_children(group.tgid);
             drop(gone);
             wake.extend(tree.processes.get(&new_parent).map(|p| p.group.clone()));
-            orphan_notes(&tree, group.tgid, &mut notes);
+            orphan_notes(&tree, group.tgid, &children, &mut notes);
             if let Some(process) = tree.processes.get_mut(&group.tgid) {
                 process.threads.clear();
                 process.zombie = Some(status);
@@ -161,14 +163,12 @@ impl Kernel {
 }
 
 /// POSIX: groups that become orphaned by this exit and have stopped members get `SIGHUP` and `SIGCONT`.
-fn orphan_notes(tree: &Tree, pid: i32, notes: &mut Vec<Note>) {
+fn orphan_notes(tree: &Tree, pid: i32, children: &[i32], notes: &mut Vec<Note>) {
     let Some(process) = tree.processes.get(&pid) else { return };
     let mut candidates = vec![process.pgid];
-    for (id, other) in &tree.processes {
-        if other.parent == INIT && *id != pid && other.sid == process.sid {
-            candidates.push(other.pgid);
-        }
-    }
+    let of_children = children.iter().filter_map(|child| tree.processes.get(child));
+    candidates.extend(of_children.filter(|c| c.sid == process.sid).map(|c| c.pgid));
+    candidates.sort_unstable();
     candidates.dedup();
     for pgid in candidates {
         let stopped = |g: &Arc<ThreadGroup>| matches!(g.signals.lock().stop, GroupStop::Stopped { .. });

@@ -261,6 +261,12 @@ pub trait FileOps: Send + Sync + Any {
         let _ = flags;
     }
 
+    /// Who gets `SIGIO` if `O_ASYNC` is set and nobody was named (terminals).
+    fn default_owner(&self, caller: &dyn Caller) -> Option<OwnerKind> {
+        let _ = caller;
+        None
+    }
+
     /// One descriptor of it was closed (for POSIX locks and the like).
     fn flush(&self, caller: &dyn Caller) {
         let _ = caller;

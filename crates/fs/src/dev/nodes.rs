@@ -11,6 +11,7 @@ const DEVICES: &[(&[u8], u32, u32, u32)] = &[
     (b"random", 1, 8, 0o666),
     (b"urandom", 1, 9, 0o666),
     (b"tty", 5, 0, 0o666),
+    (b"ptmx", 5, 2, 0o666),
 ];
 
 const LINKS: &[(&[u8], &[u8])] = &[
@@ -18,7 +19,6 @@ const LINKS: &[(&[u8], &[u8])] = &[
     (b"stdin", b"/proc/self/fd/0"),
     (b"stdout", b"/proc/self/fd/1"),
     (b"stderr", b"/proc/self/fd/2"),
-    (b"ptmx", b"pts/ptmx"),
 ];
 
 /// Mount points.

@@ -12,7 +12,7 @@ use ldisc::Side;
 use std::any::Any;
 use std::sync::Arc;
 use vfs::wait::{Events, WaitQueue};
-use vfs::{At, Caller, Capability, FileOps, IoCx, IoError, OpenFile, OpenFlags, PathRef, WalkFlags};
+use vfs::{At, Caller, Capability, FileOps, IoCx, IoError, OpenFile, OpenFlags, OwnerKind, PathRef, WalkFlags};
 
 /// A master.
 pub struct MasterFile {
@@ -52,10 +52,17 @@ impl Opener for Peer<'_> {
         let name = self.tty.index().to_string();
         let at = At { start: Some(&root), path: name.as_bytes() };
         let place = task.walk_cx().resolve(at, WalkFlags::empty())?;
-        // As Linux: neither the node's permission bits nor TIOCSPTLCK's lock are asked for, only the flags count.
+        // The node's permission bits are not asked for: the master is right enough.
         let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task, true)?;
         let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);
         task.fds().add(Arc::new(file), flags.contains(OpenFlags::CLOEXEC), 0, limit)
+    }
+}
+
+impl MasterFile {
+    /// A master has no foreground group of its own: whoever asks for `SIGIO` gets it.
+    fn default_owner_of(&self, caller: &dyn Caller) -> OwnerKind {
+        OwnerKind::Process(caller.tgid())
     }
 }
 
@@ -85,8 +92,8 @@ impl FileOps for MasterFile {
         Some(self.tty.queue(Side::Master))
     }
 
-    fn check_flags(&self, _flags: OpenFlags) -> Result<(), Errno> {
-        Ok(())
+    fn default_owner(&self, caller: &dyn Caller) -> Option<OwnerKind> {
+        Some(self.default_owner_of(caller))
     }
 
     fn release(&self, _flags: OpenFlags) {
@@ -125,6 +132,11 @@ impl SlaveFile {
         Ok(file)
     }
 
+    /// `tty_fasync`: the foreground group, or whoever asks where there is none.
+    fn default_owner_of(&self, caller: &dyn Caller) -> OwnerKind {
+        self.tty.control().1.map_or(OwnerKind::Process(caller.tgid()), OwnerKind::Group)
+    }
+
     /// The terminal.
     #[must_use]
     pub fn tty(&self) -> &Arc<Tty> {
@@ -161,8 +173,8 @@ impl FileOps for SlaveFile {
         Some(self.tty.queue(Side::Slave))
     }
 
-    fn check_flags(&self, _flags: OpenFlags) -> Result<(), Errno> {
-        Ok(())
+    fn default_owner(&self, caller: &dyn Caller) -> Option<OwnerKind> {
+        Some(self.default_owner_of(caller))
     }
 
     fn release(&self, _flags: OpenFlags) {

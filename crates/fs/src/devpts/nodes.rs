@@ -9,8 +9,8 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use vfs::time::{Timespec, now_coarse};
 use vfs::{
-    Attr, Caller, Capability, DirEmit, FileOps, FileType, Inode, InodeCommon, IoCx, OpenFile, OpenFlags, PathRef,
-    SetAttr, SetTime, makedev,
+    Attr, Caller, Capability, CreateKind, DirEmit, FileOps, FileType, Inode, InodeCommon, IoCx, OpenFile, OpenFlags,
+    PathRef, SetAttr, SetTime, makedev,
 };
 
 /// Attributes that change.
@@ -79,10 +79,6 @@ impl Node {
 
 macro_rules! node_inode {
     () => {
-        fn attr(&self) -> Result<Attr, Errno> {
-            Ok(self.node.attr())
-        }
-
         fn common(&self) -> &InodeCommon {
             &self.node.common
         }
@@ -118,6 +114,10 @@ fn index_of(name: &[u8]) -> Option<u32> {
 }
 
 impl Inode for Directory {
+    fn attr(&self) -> Result<Attr, Errno> {
+        Ok(self.node.attr())
+    }
+
     node_inode!();
 
     fn open(&self, at: &PathRef, flags: OpenFlags, _caller: &dyn Caller) -> Result<OpenFile, Errno> {
@@ -131,6 +131,11 @@ impl Inode for Directory {
         }
         let node = index_of(name).and_then(|index| fs.node(index)).ok_or(Errno::ENOENT)?;
         Ok(node)
+    }
+
+    /// Nothing is made here by name; files fail as where a directory has no `create` at all.
+    fn create(&self, _caller: &dyn Caller, _name: &[u8], kind: CreateKind<'_>) -> Result<Arc<dyn Inode>, Errno> {
+        Err(if matches!(kind, CreateKind::Regular { .. }) { Errno::EACCES } else { Errno::EPERM })
     }
 }
 
@@ -189,6 +194,10 @@ impl Multiplexer {
 }
 
 impl Inode for Multiplexer {
+    fn attr(&self) -> Result<Attr, Errno> {
+        Ok(self.node.attr())
+    }
+
     node_inode!();
 
     fn open(&self, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno> {
@@ -211,7 +220,22 @@ impl SlaveNode {
     }
 }
 
+impl SlaveNode {
+    /// Whether the name still stands for this node.
+    fn is_listed(&self) -> bool {
+        let Some(index) = self.node.ino.checked_sub(FIRST_SLAVE_INO).and_then(|i| u32::try_from(i).ok()) else {
+            return false;
+        };
+        let now = self.fs.upgrade().and_then(|fs| fs.node(index));
+        now.is_some_and(|node| std::ptr::eq(Arc::as_ptr(&node), self))
+    }
+}
+
 impl Inode for SlaveNode {
+    fn attr(&self) -> Result<Attr, Errno> {
+        Ok(Attr { nlink: u32::from(self.is_listed()), ..self.node.attr() })
+    }
+
     node_inode!();
 
     fn open(&self, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno> {
@@ -221,10 +245,6 @@ impl Inode for SlaveNode {
     }
 
     fn revalidate(&self, _parent: &dyn Inode, _name: &[u8]) -> bool {
-        let Some(index) = self.node.ino.checked_sub(FIRST_SLAVE_INO).and_then(|i| u32::try_from(i).ok()) else {
-            return false;
-        };
-        let now = self.fs.upgrade().and_then(|fs| fs.node(index));
-        now.is_some_and(|node| std::ptr::eq(Arc::as_ptr(&node), self))
+        self.is_listed()
     }
 }

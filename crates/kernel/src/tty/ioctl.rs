@@ -5,7 +5,7 @@ use crate::task::CurrentTask;
 use abi::Errno;
 use abi::raw::general as c;
 use abi::raw::ioctl as n;
-use abi::signal::SIGTTOU;
+use abi::signal::{SIGINT, SIGQUIT, SIGTSTP, SIGTTOU, SigInfo, code};
 use abi::termios::{Termio, Termios, Termios2, Winsize};
 use ldisc::{Flow, Queue, Side, When};
 use std::sync::Arc;
@@ -32,6 +32,22 @@ fn put<T: IntoBytes + Immutable>(caller: &dyn Caller, addr: u64, value: &T) -> R
     Ok(0)
 }
 
+/// Settings with the locked ones as they were (`unset_locked_termios`).
+fn keep_locked(locked: &Termios, old: &Termios2, mut new: Termios2) -> Termios2 {
+    let keep = |new: &mut u32, old: u32, mask: u32| *new = (*new & !mask) | (old & mask);
+    keep(&mut new.c_iflag, old.c_iflag, locked.c_iflag);
+    keep(&mut new.c_oflag, old.c_oflag, locked.c_oflag);
+    keep(&mut new.c_cflag, old.c_cflag, locked.c_cflag);
+    keep(&mut new.c_lflag, old.c_lflag, locked.c_lflag);
+    if locked.c_line != 0 {
+        new.c_line = old.c_line;
+    }
+    for ((new, old), _) in new.c_cc.iter_mut().zip(old.c_cc).zip(locked.c_cc).filter(|(_, locked)| *locked != 0) {
+        *new = old;
+    }
+    new
+}
+
 const TCSETS2: u32 = 0x402c_542b;
 const TCSETSW2: u32 = 0x402c_542c;
 const TCSETSF2: u32 = 0x402c_542d;
@@ -43,6 +59,7 @@ const TIOCGPKT: u32 = 0x8004_5438;
 const TIOCGPTLCK: u32 = 0x8004_5439;
 const TIOCGEXCL: u32 = 0x8004_5440;
 const TIOCGPTPEER: u32 = 0x5441;
+const TIOCSIG: u32 = 0x4004_5436;
 
 impl Tty {
     /// ioctl(2).
@@ -98,10 +115,22 @@ impl Tty {
                 self.vhangup();
                 Ok(0)
             }
+            n::TIOCGLCKTRMIOS => put(caller, arg, &self.state.lock().locked_settings),
+            n::TIOCSLCKTRMIOS => {
+                if !task.creds().capable(Capability::SysAdmin) {
+                    return Err(Errno::EPERM.into());
+                }
+                let locked = get::<Termios>(caller, arg)?;
+                self.state.lock().locked_settings = locked;
+                Ok(0)
+            }
+            TIOCGPTPEER if side == Side::Slave => Err(Errno::EIO.into()),
             n::TIOCSCTTY | n::TIOCNOTTY | n::TIOCGPGRP | n::TIOCSPGRP | n::TIOCGSID => {
                 self.job_control(task, side, file, cmd, arg)
             }
-            n::TIOCPKT | TIOCGPKT | TIOCGPTN | TIOCSPTLCK | TIOCGPTLCK | TIOCGPTPEER if side == Side::Master => {
+            n::TIOCPKT | TIOCGPKT | TIOCGPTN | TIOCSPTLCK | TIOCGPTLCK | TIOCGPTPEER | TIOCSIG
+                if side == Side::Master =>
+            {
                 self.master_only(task, cmd, arg, opener)
             }
             _ => Err(Errno::ENOTTY.into()),
@@ -130,6 +159,7 @@ impl Tty {
             n::TCSETSF | TCSETSF2 | n::TCSETAF => When::Flushed,
             _ => When::Now,
         };
+        let new = keep_locked(&self.state.lock().locked_settings, &now, new);
         self.side_call(Side::Slave, |ldisc, _, effects| ldisc.set_termios(&new, when, effects));
         Ok(0)
     }
@@ -186,7 +216,7 @@ impl Tty {
         arg: u64,
     ) -> Result<u64, IoError> {
         match cmd {
-            n::TIOCSCTTY if side == Side::Slave => {
+            n::TIOCSCTTY => {
                 self.make_controlling(task, arg == 1, file.readable())?;
                 return Ok(0);
             }
@@ -225,8 +255,21 @@ impl Tty {
                 self.with(|state, _| state.ldisc.set_packet_mode(on));
                 Ok(0)
             }
+            TIOCSIG => {
+                let signal = arg as u32 as i32;
+                if !matches!(signal, SIGINT | SIGQUIT | SIGTSTP) {
+                    return Err(Errno::EINVAL.into());
+                }
+                if let (Some(pgid), Some(kernel)) = (self.control().1, self.kernel.upgrade()) {
+                    kernel.signal_process_group(pgid, SigInfo::new(signal, code::SI_KERNEL));
+                }
+                Ok(0)
+            }
             TIOCGPKT => put(task, arg, &i32::from(self.state.lock().ldisc.packet_mode())),
             _ => {
+                if self.is_locked() {
+                    return Err(Errno::EIO.into());
+                }
                 let flags = OpenFlags::from_bits_retain(arg as u32);
                 if flags.contains(OpenFlags::PATH) || arg as u32 & c::O_CREAT != 0 {
                     return Err(Errno::EINVAL.into());

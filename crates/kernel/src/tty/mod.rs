@@ -14,11 +14,12 @@ pub use ioctl::Opener;
 
 use crate::kernel::Kernel;
 use abi::signal::{SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SigInfo, code};
-use abi::termios::{Termios2, Winsize};
+use abi::termios::{Termios, Termios2, Winsize};
 use ldisc::{Effects, LineDiscipline, Readiness, Side, Signals, Wake};
 use lock::{Mutex, rank};
 use std::sync::{Arc, Weak};
 use vfs::wait::{Events, WaitQueue};
+use zerocopy::FromZeros;
 
 pub(crate) use hangup::session_leader_exits;
 
@@ -45,6 +46,8 @@ struct State {
     locked: bool,
     /// `TIOCEXCL`.
     exclusive: bool,
+    /// `TIOCSLCKTRMIOS`: settings that can't be changed.
+    locked_settings: Termios,
     /// How often the slave was hung up; descriptions of earlier lives are dead.
     life: u64,
 }
@@ -65,6 +68,7 @@ impl Tty {
             master_open: true,
             locked: true,
             exclusive: false,
+            locked_settings: Termios::new_zeroed(),
             life: 0,
         };
         Arc::new(Tty {
@@ -127,13 +131,16 @@ impl Tty {
         let events = |read: Wake, write: Wake| {
             let mut events = Events::empty();
             if effects.wake.contains(read) {
-                events |= Events::READABLE | Events::PRI;
+                events |= Events::READABLE;
             }
             if effects.wake.contains(write) {
                 events |= Events::WRITABLE;
             }
             events
         };
+        if effects.wake.contains(Wake::MASTER_READ) && self.state.lock().ldisc.packet_mode() {
+            self.master_queue.notify(Events::PRI);
+        }
         for (queue, events) in [
             (&self.slave_queue, events(Wake::SLAVE_READ, Wake::SLAVE_WRITE)),
             (&self.master_queue, events(Wake::MASTER_READ, Wake::MASTER_WRITE)),

@@ -132,7 +132,7 @@ fn set_flags(t: &CurrentTask, fd: Fd, file: &Arc<OpenFile>, bits: u32) -> SysRes
             return Err(Errno::EPERM.into());
         }
     }
-    kernel::async_io::update_flags(&t.kernel, file, fd, OpenFlags::SETTABLE, new)?;
+    kernel::async_io::update_flags(t, file, fd, OpenFlags::SETTABLE, new)?;
     Ok(0)
 }
 

@@ -81,6 +81,6 @@ fn ioctl(t: &mut CurrentTask, a: Args) -> SysResult {
 fn set_flag(t: &CurrentTask, fd: Fd, file: &Arc<OpenFile>, arg: u64, flag: OpenFlags) -> SysResult {
     let on: i32 = user::get(t, arg)?;
     let value = if on != 0 { flag } else { OpenFlags::empty() };
-    kernel::async_io::update_flags(&t.kernel, file, fd, flag, value)?;
+    kernel::async_io::update_flags(t, file, fd, flag, value)?;
     Ok(0)
 }
