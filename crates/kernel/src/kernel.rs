@@ -79,6 +79,8 @@ pub struct Kernel {
     pub async_sender: AsyncSender,
     /// Where memory files and shared memory live; made on first use.
     pub shm_mount: OnceLock<Arc<Mount>>,
+    /// The network namespace, of crate `net`; made on first use.
+    pub network: OnceLock<Arc<dyn std::any::Any + Send + Sync>>,
     fs_types: Mutex<BTreeMap<&'static str, FsMaker>>,
     /// Told whenever a signal was sent, for signalfds.
     pub signal_hooks: WaitQueue,
@@ -125,6 +127,7 @@ impl Kernel {
             trace: parts.trace,
             async_sender: AsyncSender::default(),
             shm_mount: OnceLock::new(),
+            network: OnceLock::new(),
             fs_types: Mutex::new(rank::LEAF, BTreeMap::new()),
             signal_hooks: WaitQueue::new(),
             boot: Instant::now(),

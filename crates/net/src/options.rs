@@ -34,6 +34,10 @@ pub struct Values {
     pub receive_timeout: Option<Duration>,
     /// `SO_ERROR`: told once.
     pub error: Option<Errno>,
+    /// The number of its inode, 0 as long as it has none.
+    pub inode: u64,
+    /// Who made it.
+    pub uid: u32,
 }
 
 impl Default for Values {
@@ -56,6 +60,8 @@ impl Default for Values {
             send_timeout: None,
             receive_timeout: None,
             error: None,
+            inode: 0,
+            uid: 0,
         }
     }
 }
@@ -66,6 +72,12 @@ pub struct Options(Mutex<Values>);
 impl Default for Options {
     fn default() -> Options {
         Options(Mutex::new(rank::LEAF, Values::default()))
+    }
+}
+
+impl From<Values> for Options {
+    fn from(values: Values) -> Options {
+        Options(Mutex::new(rank::LEAF, values))
     }
 }
 
@@ -108,6 +120,17 @@ impl Options {
     /// Notes an error for `SO_ERROR` and the next call.
     pub fn set_error(&self, errno: Errno) {
         self.0.lock().error = Some(errno);
+    }
+
+    /// Notes its inode and owner.
+    pub fn set_inode(&self, inode: u64, uid: u32) {
+        let mut values = self.0.lock();
+        (values.inode, values.uid) = (inode, uid);
+    }
+
+    /// Changes the values.
+    pub fn update(&self, change: impl FnOnce(&mut Values)) {
+        change(&mut self.0.lock());
     }
 
     /// Takes the pending error.

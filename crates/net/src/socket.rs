@@ -1,13 +1,14 @@
 //! What all socket families have in common, and the file behind a socket's descriptor.
 
+use crate::flight::InFlight;
 use crate::options::Options;
 use abi::Errno;
 use abi::raw::net as n;
 use bitflags::bitflags;
 use host::io::{Sink, Source};
-use kernel::CurrentTask;
 use std::any::Any;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use vfs::wait::{Events, WaitQueue};
 use vfs::{Caller, FileOps, FileType, IoCx, IoError, OpenFile, OpenFlags};
 
@@ -44,19 +45,34 @@ impl Ucred {
 }
 
 /// What travels beside the bytes.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Control {
     /// `SCM_RIGHTS`.
     pub files: Vec<Arc<OpenFile>>,
-    /// `SCM_CREDENTIALS`: the sender's, whether or not it said so.
+    /// Counts the files while they are under way.
+    pub flight: Option<InFlight>,
+    /// `SCM_CREDENTIALS`, if either side asked for it.
     pub credentials: Option<Ucred>,
 }
 
 impl Control {
-    /// Whether pieces of a stream with these may be read as one.
+    /// Whether pieces of a stream with these may lie in one buffer.
     #[must_use]
     pub fn same_sender(&self, next: &Control) -> bool {
-        next.files.is_empty() && self.credentials == next.credentials
+        self.credentials == next.credentials
+    }
+
+    /// What a look at it gives (`MSG_PEEK`).
+    #[must_use]
+    pub fn seen(&self) -> Control {
+        Control { files: self.files.clone(), flight: None, credentials: self.credentials }
+    }
+
+    /// What receiving gives; the sender's credentials stay for the rest of the piece.
+    #[must_use]
+    pub fn take(&mut self) -> Control {
+        self.flight = None;
+        Control { files: std::mem::take(&mut self.files), flight: None, credentials: self.credentials }
     }
 }
 
@@ -69,6 +85,8 @@ pub struct Received {
     pub full: usize,
     /// The sender's address.
     pub from: Vec<u8>,
+    /// The address it was sent to, as in `from`.
+    pub to: Vec<u8>,
     /// What came beside the bytes.
     pub control: Control,
 }
@@ -96,14 +114,14 @@ pub trait Socket: Send + Sync + Any {
     ///
     /// # Errors
     /// `EADDRINUSE`, `EINVAL`, …
-    fn bind(&self, task: &CurrentTask, address: &[u8]) -> Result<(), Errno>;
+    fn bind(&self, caller: &dyn Caller, address: &[u8]) -> Result<(), Errno>;
 
     /// listen(2).
     ///
     /// # Errors
     /// `EOPNOTSUPP`, `EINVAL`.
-    fn listen(&self, task: &CurrentTask, backlog: i32) -> Result<(), Errno> {
-        let _ = (task, backlog);
+    fn listen(&self, caller: &dyn Caller, backlog: i32) -> Result<(), Errno> {
+        let _ = (caller, backlog);
         Err(Errno::EOPNOTSUPP)
     }
 
@@ -124,12 +142,7 @@ pub trait Socket: Send + Sync + Any {
     ///
     /// # Errors
     /// `ECONNREFUSED`, `EISCONN`, …, would-block.
-    fn connect(&self, task: &CurrentTask, address: &[u8]) -> Result<(), IoError>;
-
-    /// What a connect(2) that does not wait answers when it would have to.
-    fn connect_pending(&self) -> Errno {
-        Errno::EAGAIN
-    }
+    fn connect(&self, io: &IoCx<'_>, address: &[u8]) -> Result<(), IoError>;
 
     /// send(2) and its kin, to the peer or to `to`.
     ///
@@ -183,13 +196,29 @@ pub trait Socket: Send + Sync + Any {
         Err(Errno::ENOPROTOOPT)
     }
 
-    /// ioctl(2), beyond `FIONREAD`.
+    /// `SIOCATMARK`: whether reading stands at the mark of urgent data.
+    fn at_mark(&self) -> bool {
+        false
+    }
+
+    /// Bytes sent and not yet taken in (`SIOCOUTQ`).
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    /// Control messages of the family's own for what was received: level, type, data.
+    fn ancillary(&self, received: &Received) -> Vec<(u32, u32, Vec<u8>)> {
+        let _ = received;
+        Vec::new()
+    }
+
+    /// Sent to with `MSG_FASTOPEN` or a control message of another level than `SOL_SOCKET`: whether it is fine.
     ///
     /// # Errors
-    /// `ENOTTY`.
-    fn ioctl(&self, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
-        let _ = (caller, cmd, arg);
-        Err(Errno::ENOTTY.into())
+    /// `EINVAL`.
+    fn check_ancillary(&self, level: u32, kind: u32) -> Result<(), Errno> {
+        let _ = (level, kind);
+        Ok(())
     }
 
     /// `FIONREAD`.
@@ -205,6 +234,30 @@ pub trait Socket: Send + Sync + Any {
     fn closed(&self);
 }
 
+/// Tries an operation of a socket with a time limit (`SO_RCVTIMEO`, `SO_SNDTIMEO`): after it, the operation ends with
+/// `EAGAIN`, and a signal ends it for good.
+///
+/// # Errors
+/// The operation's, would-block.
+pub fn timed<T>(io: &IoCx<'_>, limit: Option<Duration>, op: impl FnOnce() -> Result<T, IoError>) -> Result<T, IoError> {
+    struct Until(Instant);
+    match (op(), limit) {
+        (Err(IoError::WouldBlock), Some(limit)) if !io.nonblock => {
+            if io.call.must_finish() {
+                return Err(Errno::EINTR.into());
+            }
+            let now = Instant::now();
+            let Until(until) = io.call.take().unwrap_or(Until(now.checked_add(limit).unwrap_or(now)));
+            if now >= until {
+                return Err(Errno::EAGAIN.into());
+            }
+            io.call.keep(Until(until), Some(until), true);
+            Err(IoError::WouldBlock)
+        }
+        (result, _) => result,
+    }
+}
+
 /// The file behind a socket's descriptor.
 pub struct SocketFile(pub Arc<dyn Socket>);
 
@@ -213,6 +266,8 @@ impl SocketFile {
     #[must_use]
     pub fn open(socket: Arc<dyn Socket>, nonblock: bool, caller: &dyn Caller) -> OpenFile {
         let place = vfs::anon::sockfs().place("socket", FileType::Socket, 0o777, caller);
+        let ino = place.inode().attr().map_or(0, |attr| attr.ino);
+        socket.options().set_inode(ino, caller.creds().euid);
         let mut flags = OpenFlags::RDWR;
         flags.set(OpenFlags::NONBLOCK, nonblock);
         OpenFile::new(place, flags, Box::new(SocketFile(socket)))
@@ -225,28 +280,30 @@ impl FileOps for SocketFile {
     }
 
     fn read(&self, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        Ok(self.0.receive(io, dst, SendFlags::empty())?.len)
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        let limit = self.0.options().get().receive_timeout;
+        timed(io, limit, || Ok(self.0.receive(io, dst, SendFlags::empty())?.len))
     }
 
     fn write(&self, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
-        self.0.send(io, src, None, &mut Control::default(), SendFlags::empty())
+        let limit = self.0.options().get().send_timeout;
+        timed(io, limit, || self.0.send(io, src, None, &mut Control::default(), SendFlags::empty()))
     }
 
     fn ioctl(&self, _file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
-        use abi::raw::ioctl::FIONREAD;
+        use abi::raw::ioctl::{FIONREAD, TIOCOUTQ};
         const SIOCATMARK: u32 = 0x8905;
-        match cmd {
-            FIONREAD => {
-                let count = i32::try_from(self.0.unread()).unwrap_or(i32::MAX);
-                caller.copy_out(arg, &count.to_le_bytes())?;
-                Ok(0)
-            }
-            SIOCATMARK => {
-                caller.copy_out(arg, &0i32.to_le_bytes())?;
-                Ok(0)
-            }
-            _ => self.0.ioctl(caller, cmd, arg),
-        }
+        let value = match cmd {
+            FIONREAD if self.0.listens() => return Err(Errno::EINVAL.into()),
+            FIONREAD => i32::try_from(self.0.unread()).unwrap_or(i32::MAX),
+            TIOCOUTQ => i32::try_from(self.0.unsent()).unwrap_or(i32::MAX),
+            SIOCATMARK => i32::from(self.0.at_mark()),
+            _ => return crate::netdev::ioctl(&*self.0, caller, cmd, arg),
+        };
+        caller.copy_out(arg, &value.to_le_bytes())?;
+        Ok(0)
     }
 
     fn readiness(&self) -> Events {

@@ -10,6 +10,7 @@ mod exec;
 mod fs;
 mod futex;
 mod memory;
+mod net;
 mod pidfd;
 mod poll;
 mod process;

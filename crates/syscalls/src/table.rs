@@ -43,7 +43,7 @@ pub struct Table {
 impl Default for Table {
     fn default() -> Table {
         let mut entries = Box::new([None; SIZE]);
-        for family in FAMILIES.iter().chain(crate::fs::TABLES) {
+        for family in FAMILIES.iter().chain(crate::fs::TABLES).chain(crate::net::TABLES) {
             for entry in *family {
                 if let Some(slot) = entries.get_mut(usize::from(entry.number)) {
                     *slot = Some(*entry);

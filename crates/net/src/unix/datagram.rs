@@ -1,53 +1,68 @@
-//! Datagrams.
+//! Messages: datagrams and sequenced packets.
 
-use super::{Phase, State, UnixSocket, address};
-use crate::queue::Packet;
-use crate::socket::{Control, Received, Ucred};
+use super::{Phase, UnixSocket, address, discard};
+use crate::queue::Envelope;
+use crate::socket::{Control, Received};
 use abi::Errno;
 use abi::raw::net::AF_UNSPEC;
 use host::io::{Sink, Source};
 use kernel::CurrentTask;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vfs::wait::Events;
 use vfs::{IoCx, IoError};
 
-/// What poll(2) reports; of the peer: whether it has room, and whether it takes nothing.
-pub(super) fn events(state: &State, peer: Option<(bool, bool)>) -> Events {
-    let mut events = Events::empty();
-    if !state.queue.is_empty() || state.shut_read {
-        events |= Events::READABLE;
-    }
-    if state.shut_read {
-        events |= Events::RDHUP;
-    }
-    if state.shut_read && state.shut_write {
-        events |= Events::HUP;
-    }
-    if peer.is_none_or(|(room, gone)| room || gone) {
-        events |= Events::WRITABLE;
-    }
-    events
-}
+/// What of the send buffer a message can't use.
+const RESERVED: usize = 32;
 
 impl UnixSocket {
-    pub(super) fn connect_datagram(&self, task: &CurrentTask, address: &[u8]) -> Result<(), Errno> {
+    pub(super) fn connect_datagram(&self, io: &IoCx<'_>, address: &[u8]) -> Result<(), Errno> {
         let unspecified = address.first_chunk().is_some_and(|f| u32::from(u16::from_le_bytes(*f)) == AF_UNSPEC);
-        if unspecified {
+        let peer = if unspecified {
+            None
+        } else {
+            let task = io.caller.as_any().downcast_ref::<CurrentTask>().ok_or(Errno::EINVAL)?;
+            let peer = self.find(task, address)?;
+            if !peer.accepts(self) {
+                return Err(Errno::EPERM);
+            }
+            Some(peer)
+        };
+        let name = peer.as_ref().map(|p| p.state.lock().name.clone()).unwrap_or_default();
+        let old = {
             let mut state = self.state.lock();
-            state.phase = Phase::Idle;
-            state.peer = None;
-            return Ok(());
+            state.phase = if peer.is_some() { Phase::Connected } else { Phase::Idle };
+            state.peer_name = name;
+            std::mem::replace(&mut state.peer, peer.as_ref().map(Arc::downgrade))
+        };
+        if let Some(old) = old.and_then(|old| old.upgrade()).filter(|old| peer.as_ref().is_none_or(|p| !p.is(old))) {
+            self.disconnected(&old);
         }
-        let peer = self.find(task, address)?;
-        if !peer.accepts(self) {
-            return Err(Errno::EPERM);
-        }
-        let name = peer.state.lock().name.clone();
-        let mut state = self.state.lock();
-        state.phase = Phase::Connected;
-        state.peer = Some(Arc::downgrade(&peer));
-        state.peer_name = name;
+        // Whom it takes from has changed.
+        let waiters = std::mem::take(&mut self.state.lock().waiters);
+        self.wake_waiters(waiters);
+        self.notify(Events::WRITABLE);
         Ok(())
+    }
+
+    /// It has left this peer: what came meanwhile is lost, and a peer that was connected here is told so.
+    fn disconnected(&self, old: &UnixSocket) {
+        let packets = {
+            let mut state = self.state.lock();
+            if state.queue.is_empty() {
+                return;
+            }
+            state.queue.clear()
+        };
+        discard(packets);
+        let mutual = {
+            let state = old.state.lock();
+            !state.closed && state.peer.as_ref().is_some_and(|p| p.ptr_eq(&self.this))
+        };
+        if mutual {
+            old.flow.options.set_error(Errno::ECONNRESET);
+            old.notify(Events::ERR);
+        }
     }
 
     /// A connected datagram socket takes only from its peer.
@@ -56,78 +71,99 @@ impl UnixSocket {
         state.peer.as_ref().is_none_or(|peer| peer.ptr_eq(&sender.this))
     }
 
-    pub(super) fn send_datagram(
+    /// The peer to send to. One that is gone is refused once, and then there is none.
+    fn message_peer(&self) -> Result<Arc<UnixSocket>, Errno> {
+        let mut state = self.state.lock();
+        let Some(peer) = &state.peer else { return Err(Errno::ENOTCONN) };
+        if state.shut_write {
+            return Err(Errno::EPIPE);
+        }
+        if let Some(peer) = peer.upgrade().filter(|p| !p.gone.load(Ordering::SeqCst)) {
+            return Ok(peer);
+        }
+        if !self.is_datagram() {
+            return Err(Errno::EPIPE);
+        }
+        state.peer = None;
+        state.phase = Phase::Idle;
+        let lost = state.queue.clear();
+        drop(state);
+        discard(lost);
+        Err(Errno::ECONNREFUSED)
+    }
+
+    pub(super) fn send_message(
         &self,
         io: &IoCx<'_>,
         src: &mut dyn Source,
         to: Option<&[u8]>,
         control: &mut Control,
     ) -> Result<usize, IoError> {
+        if let Some(errno) = self.flow.options.take_error() {
+            return Err(errno.into());
+        }
+        let to = to.filter(|_| self.is_datagram());
         let peer = match to {
             Some(to) => {
                 let task = io.caller.as_any().downcast_ref::<CurrentTask>().ok_or(Errno::EINVAL)?;
                 self.find(task, to)?
             }
-            None => {
-                let state = self.state.lock();
-                let peer = state.peer.as_ref().ok_or(Errno::ENOTCONN)?;
-                peer.upgrade().filter(|_| !state.shut_write).ok_or(Errno::ECONNREFUSED)?
-            }
+            None => self.message_peer()?,
         };
-        if self.state.lock().shut_write {
-            return Err(Errno::EPIPE.into());
-        }
-        if !peer.accepts(self) {
-            return Err(Errno::EPERM.into());
-        }
         let len = src.remaining();
-        if len > self.options.get().send_buffer as usize {
+        if len > (self.flow.options.get().send_buffer as usize).saturating_sub(RESERVED) {
             return Err(Errno::EMSGSIZE.into());
         }
+        let from = {
+            let state = self.state.lock();
+            if state.shut_write {
+                return Err(Errno::EPIPE.into());
+            }
+            if state.name.is_empty() { Vec::new() } else { address::encode(&state.name) }
+        };
+        let Some(charge) = self.flow.charge(len) else { return Err(IoError::WouldBlock) };
+        let credentials = self.credentials_for(io, &peer, control.credentials);
         {
-            let state = peer.state.lock();
+            let mut state = peer.state.lock();
+            if state.peer.as_ref().is_some_and(|p| !p.ptr_eq(&self.this)) {
+                return Err(Errno::EPERM.into());
+            }
             if state.closed {
-                return Err(Errno::ECONNREFUSED.into());
+                return Err(if self.is_datagram() { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
             }
             if state.shut_read {
                 return Err(Errno::EPIPE.into());
             }
-            if !peer.has_room(&state) && !std::ptr::eq(Arc::as_ptr(&peer), self) {
+            if self.is_datagram() && peer.full_for(&state, self) {
+                UnixSocket::add_waiter(&mut state, &self.this);
                 return Err(IoError::WouldBlock);
             }
+            let control = Control { credentials, ..std::mem::take(control) };
+            state.queue.push_message(src, Envelope { control, from, to: Vec::new(), charge: Some(charge) })?;
         }
-        let mut data = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            match src.take(data.get_mut(done..).unwrap_or_default())? {
-                0 => break,
-                n => done += n,
-            }
-        }
-        let credentials = control.credentials.or_else(|| Some(Ucred::of(io.caller)));
-        let control = Control { files: std::mem::take(&mut control.files), credentials };
-        let from = {
-            let name = self.state.lock().name.clone();
-            if name.is_empty() { Vec::new() } else { address::encode(&name) }
-        };
-        peer.state.lock().queue.push(Packet { data, start: 0, control, from });
-        peer.wait.notify(Events::READABLE);
+        peer.notify(Events::READABLE);
         Ok(len)
     }
 
-    pub(super) fn receive_datagram(&self, dst: &mut dyn Sink, peek: bool) -> Result<Received, IoError> {
-        let (result, peer) = {
+    pub(super) fn receive_message(&self, io: &IoCx<'_>, dst: &mut dyn Sink, peek: bool) -> Result<Received, IoError> {
+        let (got, waiters) = {
             let mut state = self.state.lock();
-            let result = state.queue.read_message(dst, peek);
-            if matches!(result, Ok(None)) && state.shut_read {
-                return Ok(Received::default());
+            if !self.is_datagram() && !matches!(state.phase, Phase::Connected) {
+                return Err(Errno::ENOTCONN.into());
             }
-            (result, state.peer.as_ref().and_then(Weak::upgrade))
+            if let Some(errno) = self.flow.options.take_error() {
+                return Err(errno.into());
+            }
+            let got = state.queue.read_message(dst, peek);
+            if matches!(got, Ok(None)) {
+                // The end of a datagram socket's input is told to those only who would wait for more.
+                let end = state.shut_read && !(self.is_datagram() && io.nonblock);
+                return if end { Ok(Received::default()) } else { Err(IoError::WouldBlock) };
+            }
+            let waiters = if peek { Vec::new() } else { std::mem::take(&mut state.waiters) };
+            (got, waiters)
         };
-        // Senders wait on their own queues.
-        if let (false, Some(peer)) = (peek, peer) {
-            peer.wait.notify(Events::WRITABLE);
-        }
-        result?.ok_or(IoError::WouldBlock)
+        self.wake_waiters(waiters);
+        got?.ok_or(IoError::WouldBlock)
     }
 }

@@ -2,37 +2,43 @@
 //!
 //! Each socket has its own receive queue; a sender puts into its peer's. A name is held by the socket it is bound to: in the
 //! inode for paths, in [`Abstract`] for the others.
+//!
+//! Who waits, waits on its own socket's queue. A sender that finds a receiver full, or a connector its listener, leaves
+//! itself in the other's [`State::waiters`], and is told when that changes.
 
 mod address;
+mod calls;
+mod connect;
 mod datagram;
 mod names;
+mod poll;
 mod stream;
 
 pub use names::Abstract;
 
-use crate::options::Options;
-use crate::queue::Queue;
-use crate::socket::{Control, Received, SendFlags, Socket, Ucred};
-use abi::Errno;
+use crate::Namespace;
+use crate::flow::Flow;
+use crate::namespace::Listed;
+use crate::queue::{Discarded, Queue};
+use crate::socket::Ucred;
 use abi::raw::net as n;
-use host::io::{Sink, Source};
-use kernel::CurrentTask;
 use lock::{Mutex, rank};
-use std::any::Any;
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
-use vfs::wait::{Events, WaitQueue};
-use vfs::{IoCx, IoError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use vfs::wait::Events;
+use vfs::{Caller, PathRef};
 
 /// Where a socket is in its life.
 #[derive(Default)]
 enum Phase {
-    /// Not connected; datagram sockets may have a default peer.
+    /// Not connected.
     #[default]
     Idle,
     /// Waits for connections.
     Listening { backlog: usize, waiting: VecDeque<Arc<UnixSocket>> },
-    /// Connected to a peer, which may be gone.
+    /// Connected to a peer, which may be gone; of a datagram socket: has a default peer.
     Connected,
 }
 
@@ -40,54 +46,78 @@ enum Phase {
 struct State {
     phase: Phase,
     peer: Option<Weak<UnixSocket>>,
+    /// A path, or an abstract name after a zero byte; empty for none.
     name: Vec<u8>,
     /// Keeps an abstract name.
     held: Option<names::Held>,
+    /// Keeps the inode that a path leads to.
+    place: Option<PathRef>,
     queue: Queue,
     shut_read: bool,
     shut_write: bool,
     closed: bool,
+    /// connect(2) is at work.
+    connecting: bool,
+    /// Connected, and not yet accepted.
+    embryo: bool,
     /// `SO_PEERCRED`.
-    peer_credentials: Option<Ucred>,
+    peer_credentials: Option<(Ucred, Arc<[u32]>)>,
     /// The peer's name, kept for when it is gone.
     peer_name: Vec<u8>,
     /// Whose credentials a connection has that is accepted here.
-    own_credentials: Option<Ucred>,
+    own_credentials: Option<(Ucred, Arc<[u32]>)>,
+    /// Who waits for room here.
+    waiters: Vec<Weak<UnixSocket>>,
 }
 
 /// A local socket.
 pub struct UnixSocket {
     this: Weak<UnixSocket>,
     kind: u32,
-    names: Arc<Abstract>,
-    options: Options,
+    space: Arc<Namespace>,
+    flow: Arc<Flow>,
     state: Mutex<State>,
-    wait: WaitQueue,
+    /// Closed, for those who can't take the lock.
+    gone: AtomicBool,
+    listed: OnceLock<Listed>,
+}
+
+/// `net.unix.max_dgram_qlen` of a new namespace.
+const DATAGRAMS_MAX: usize = 10;
+
+/// The ids that `SO_PEERCRED` and `SO_PEERGROUPS` tell.
+fn identity(caller: &dyn Caller) -> (Ucred, Arc<[u32]>) {
+    (Ucred::of(caller), caller.creds().groups.clone())
 }
 
 impl UnixSocket {
     /// An unconnected socket of `kind` (`SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_SEQPACKET`).
     #[must_use]
-    pub fn new(kind: u32, names: &Arc<Abstract>) -> Arc<UnixSocket> {
-        Arc::new_cyclic(|this| UnixSocket {
+    pub fn new(kind: u32, space: &Arc<Namespace>) -> Arc<UnixSocket> {
+        let socket = Arc::new_cyclic(|this| UnixSocket {
             this: this.clone(),
             kind,
-            names: names.clone(),
-            options: Options::default(),
+            space: space.clone(),
+            flow: Arc::default(),
             state: Mutex::new(rank::SOCKET, State::default()),
-            wait: WaitQueue::new(),
-        })
+            gone: AtomicBool::new(false),
+            listed: OnceLock::new(),
+        });
+        let weak: Weak<UnixSocket> = Arc::downgrade(&socket);
+        let _ = socket.listed.set(space.list(weak));
+        socket
     }
 
     /// socketpair(2).
     #[must_use]
-    pub fn pair(kind: u32, names: &Arc<Abstract>, owner: Ucred) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
-        let (a, b) = (UnixSocket::new(kind, names), UnixSocket::new(kind, names));
+    pub fn pair(kind: u32, space: &Arc<Namespace>, caller: &dyn Caller) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+        let (a, b) = (UnixSocket::new(kind, space), UnixSocket::new(kind, space));
+        let owner = identity(caller);
         for (socket, peer) in [(&a, &b), (&b, &a)] {
             let mut state = socket.state.lock();
             state.phase = Phase::Connected;
             state.peer = Some(Arc::downgrade(peer));
-            state.peer_credentials = Some(owner);
+            state.peer_credentials = Some(owner.clone());
         }
         (a, b)
     }
@@ -100,228 +130,117 @@ impl UnixSocket {
         self.kind == n::SOCK_STREAM
     }
 
+    fn is(&self, other: &UnixSocket) -> bool {
+        std::ptr::eq(self, other)
+    }
+
     fn peer(&self) -> Option<Arc<UnixSocket>> {
         self.state.lock().peer.as_ref().and_then(Weak::upgrade)
     }
 
-    /// Whether a sender may put more into this socket's queue.
-    fn has_room(&self, state: &State) -> bool {
-        /// Linux's `net.unix.max_dgram_qlen`.
-        const DATAGRAMS_MAX: usize = 10;
-        if self.is_datagram() && state.queue.len() > DATAGRAMS_MAX {
-            return false;
+    fn notify(&self, events: Events) {
+        self.flow.wait.notify(events);
+    }
+
+    /// Tells those who waited for room here.
+    fn wake_waiters(&self, waiters: Vec<Weak<UnixSocket>>) {
+        for waiter in waiters.iter().filter_map(Weak::upgrade) {
+            waiter.notify(Events::WRITABLE);
         }
-        state.queue.bytes() < self.options.get().receive_buffer as usize
+    }
+
+    /// The ids of the descriptions that receiving from this socket can yield; of a listener, from those that wait too.
+    pub(crate) fn queued_files(&self) -> Vec<u64> {
+        let (mut ids, waiting) = {
+            let state = self.state.lock();
+            let ids: Vec<u64> = state.queue.files().map(|f| f.id()).collect();
+            let waiting = match &state.phase {
+                Phase::Listening { waiting, .. } => waiting.iter().cloned().collect(),
+                _ => Vec::new(),
+            };
+            (ids, waiting)
+        };
+        for socket in waiting {
+            ids.extend(socket.state.lock().queue.files().map(|f| f.id()));
+        }
+        ids
     }
 
     /// Throws away what nobody will read.
-    fn drain(&self) {
-        let packets = self.state.lock().queue.clear();
-        drop(packets);
-    }
-}
-
-/// What a stream's end looks like for poll(2).
-fn stream_events(socket: &UnixSocket, state: &State, peer: Option<(bool, bool)>) -> Events {
-    let mut events = Events::empty();
-    if let Phase::Listening { waiting, .. } = &state.phase {
-        return if waiting.is_empty() { events } else { Events::READABLE };
-    }
-    if !state.queue.is_empty() || state.shut_read {
-        events |= Events::READABLE;
-    }
-    if state.shut_read {
-        events |= Events::RDHUP;
-    }
-    if state.shut_read && state.shut_write {
-        events |= Events::HUP;
-    }
-    match (&state.phase, peer) {
-        (Phase::Connected, Some((room, shut))) if room || shut || state.shut_write => events |= Events::WRITABLE,
-        (Phase::Connected, None) => events |= Events::WRITABLE,
-        // As unix_poll: an unconnected stream is hung up.
-        (Phase::Idle, _) if socket.kind != n::SOCK_DGRAM => events |= Events::HUP | Events::WRITABLE,
-        _ => {}
-    }
-    events
-}
-
-impl Socket for UnixSocket {
-    fn family(&self) -> u32 {
-        n::AF_UNIX
-    }
-
-    fn kind(&self) -> u32 {
-        self.kind
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn options(&self) -> &Options {
-        &self.options
-    }
-
-    fn bind(&self, task: &CurrentTask, address: &[u8]) -> Result<(), Errno> {
-        self.bind_name(task, address)
-    }
-
-    fn listen(&self, task: &CurrentTask, backlog: i32) -> Result<(), Errno> {
-        if self.is_datagram() {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        /// Linux's `net.core.somaxconn`.
-        const BACKLOG_MAX: usize = 4096;
-        let wanted = usize::try_from(backlog).unwrap_or(BACKLOG_MAX).min(BACKLOG_MAX);
-        let mut state = self.state.lock();
-        if state.name.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        match &mut state.phase {
-            Phase::Connected => return Err(Errno::EINVAL),
-            Phase::Listening { backlog, .. } => *backlog = wanted,
-            Phase::Idle => state.phase = Phase::Listening { backlog: wanted, waiting: VecDeque::new() },
-        }
-        state.own_credentials = Some(Ucred::of(task));
-        drop(state);
-        self.wait.notify(Events::WRITABLE);
-        Ok(())
-    }
-
-    fn listens(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Listening { .. })
-    }
-
-    fn accept(&self) -> Result<(Arc<dyn Socket>, Vec<u8>), IoError> {
-        if self.is_datagram() {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let socket = {
+    pub(crate) fn discard_queue(&self) {
+        let (packets, waiting) = {
             let mut state = self.state.lock();
-            let shut = state.shut_read;
-            let Phase::Listening { waiting, .. } = &mut state.phase else { return Err(Errno::EINVAL.into()) };
-            match waiting.pop_front() {
-                Some(socket) => socket,
-                None if shut => return Err(Errno::EINVAL.into()),
-                None => return Err(IoError::WouldBlock),
-            }
+            let waiting = match &mut state.phase {
+                Phase::Listening { waiting, .. } => std::mem::take(waiting),
+                _ => VecDeque::new(),
+            };
+            (state.queue.clear(), waiting)
         };
-        // A connect(2) may have waited for room in the backlog.
-        self.wait.notify(Events::WRITABLE);
-        let peer = socket.state.lock().peer_name.clone();
-        Ok((socket, peer))
-    }
-
-    fn connect(&self, task: &CurrentTask, address: &[u8]) -> Result<(), IoError> {
-        if self.is_datagram() { Ok(self.connect_datagram(task, address)?) } else { self.connect_stream(task, address) }
-    }
-
-    fn send(
-        &self,
-        io: &IoCx<'_>,
-        src: &mut dyn Source,
-        to: Option<&[u8]>,
-        control: &mut Control,
-        flags: SendFlags,
-    ) -> Result<usize, IoError> {
-        if flags.contains(SendFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        if self.is_datagram() {
-            self.send_datagram(io, src, to, control)
-        } else {
-            self.send_stream(io, src, to, control)
+        discard(packets);
+        for socket in waiting {
+            socket.close();
         }
     }
 
-    fn receive(&self, _io: &IoCx<'_>, dst: &mut dyn Sink, flags: SendFlags) -> Result<Received, IoError> {
-        if flags.contains(SendFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let peek = flags.contains(SendFlags::PEEK);
-        if self.is_datagram() { self.receive_datagram(dst, peek) } else { self.receive_stream(dst, peek) }
-    }
-
-    fn shutdown(&self, read: bool, write: bool) -> Result<(), Errno> {
-        let peer = {
+    /// The last description is closed.
+    fn close(&self) {
+        let (peer, waiting, held, unread, waiters) = {
             let mut state = self.state.lock();
-            state.shut_read |= read;
-            state.shut_write |= write;
-            state.peer.as_ref().and_then(Weak::upgrade)
+            state.closed = true;
+            self.gone.store(true, Ordering::SeqCst);
+            (state.shut_read, state.shut_write) = (true, true);
+            let waiting = match std::mem::take(&mut state.phase) {
+                Phase::Listening { waiting, .. } => waiting,
+                other => {
+                    state.phase = other;
+                    VecDeque::new()
+                }
+            };
+            let held = (state.held.take(), state.place.take());
+            let unread = !state.queue.is_empty() || state.embryo;
+            (state.peer.take(), waiting, held, unread, std::mem::take(&mut state.waiters))
         };
-        // Of a stream, the peer learns of it; a datagram's default peer does not.
-        if let (false, Some(peer)) = (self.is_datagram(), peer) {
+        drop(held);
+        if let (false, Some(peer)) = (self.is_datagram(), peer.and_then(|p| p.upgrade())) {
             let mut state = peer.state.lock();
-            state.shut_read |= write;
-            state.shut_write |= read;
+            (state.shut_read, state.shut_write) = (true, true);
             drop(state);
-            peer.wait.notify(Events::all());
-        }
-        self.wait.notify(Events::all());
-        Ok(())
-    }
-
-    fn name(&self) -> Vec<u8> {
-        address::encode(&self.state.lock().name)
-    }
-
-    fn peer_name(&self) -> Result<Vec<u8>, Errno> {
-        let peer = self.peer();
-        if let Some(peer) = peer {
-            return Ok(peer.name());
-        }
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Connected => Ok(address::encode(&state.peer_name)),
-            _ => Err(Errno::ENOTCONN),
-        }
-    }
-
-    fn get_option(&self, level: u32, name: u32) -> Result<Vec<u8>, Errno> {
-        if level != n::SOL_SOCKET {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        match name {
-            n::SO_PEERCRED => {
-                let nobody = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-                let found = self.state.lock().peer_credentials.unwrap_or(nobody);
-                Ok([found.pid as u32, found.uid, found.gid].iter().flat_map(|w| w.to_le_bytes()).collect())
+            if unread {
+                peer.flow.options.set_error(abi::Errno::ECONNRESET);
             }
-            n::SO_PEERGROUPS | n::SO_PEERSEC => Err(Errno::ENODATA),
-            _ => Err(Errno::ENOPROTOOPT),
+            peer.notify(Events::all());
         }
-    }
-
-    fn set_option(&self, level: u32, _name: u32, _value: &[u8]) -> Result<(), Errno> {
-        if level == n::SOL_SOCKET { Err(Errno::ENOPROTOOPT) } else { Err(Errno::EOPNOTSUPP) }
-    }
-
-    fn unread(&self) -> usize {
-        let state = self.state.lock();
-        if self.is_datagram() { state.queue.first_len() } else { state.queue.bytes() }
-    }
-
-    fn readiness(&self) -> Events {
-        let peer = self.peer().filter(|p| !std::ptr::eq(Arc::as_ptr(p), self));
-        let peer = peer.map(|p| {
-            let state = p.state.lock();
-            (p.has_room(&state), state.shut_read || state.closed)
-        });
-        let state = self.state.lock();
-        let mut events =
-            if self.is_datagram() { datagram::events(&state, peer) } else { stream_events(self, &state, peer) };
-        if self.options.get().error.is_some() {
-            events |= Events::ERR;
+        self.discard_queue();
+        for never_accepted in waiting {
+            never_accepted.close();
         }
-        events
+        self.wake_waiters(waiters);
+        self.notify(Events::all());
+        self.space.flights.collect();
     }
+}
 
-    fn queue(&self) -> &WaitQueue {
-        &self.wait
-    }
+thread_local! {
+    static DISCARDED: RefCell<Option<Vec<Discarded>>> = const { RefCell::new(None) };
+}
 
-    fn closed(&self) {
-        self.close();
+/// Drops packets. Sockets may be in them, with packets of their own, and so on to any depth: those are dropped by the first
+/// call, one after the other, so that the depth of calls stays small.
+fn discard(packets: Discarded) {
+    let outermost = DISCARDED.with_borrow_mut(|waiting| match waiting {
+        Some(waiting) => {
+            waiting.push(packets);
+            None
+        }
+        None => {
+            *waiting = Some(Vec::new());
+            Some(packets)
+        }
+    });
+    let Some(packets) = outermost else { return };
+    drop(packets);
+    while let Some(next) = DISCARDED.with_borrow_mut(|waiting| waiting.as_mut().and_then(Vec::pop)) {
+        drop(next);
     }
+    DISCARDED.with_borrow_mut(|waiting| *waiting = None);
 }

@@ -1,35 +1,38 @@
 //! Names of local sockets: binding them and finding who has them.
 
+use super::UnixSocket;
 use super::address::{self, Name};
-use super::{Phase, UnixSocket};
+use crate::Namespace;
 use abi::Errno;
 use kernel::CurrentTask;
 use lock::{Mutex, rank};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use vfs::{At, FileType, WalkFlags, ops};
 
 /// The abstract names of a network namespace.
 pub struct Abstract {
-    bound: Mutex<HashMap<Vec<u8>, Weak<UnixSocket>>>,
+    bound: Mutex<HashMap<(u32, Vec<u8>), Weak<UnixSocket>>>,
+    next: AtomicU32,
 }
 
 impl Default for Abstract {
     fn default() -> Abstract {
-        Abstract { bound: Mutex::new(rank::LEAF, HashMap::new()) }
+        Abstract { bound: Mutex::new(rank::LEAF, HashMap::new()), next: AtomicU32::new(0) }
     }
 }
 
 /// Keeps an abstract name bound.
 pub(super) struct Held {
-    names: Weak<Abstract>,
-    name: Vec<u8>,
+    space: Weak<Namespace>,
+    name: (u32, Vec<u8>),
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(names) = self.names.upgrade() {
-            names.bound.lock().remove(&self.name);
+        if let Some(space) = self.space.upgrade() {
+            space.names.bound.lock().remove(&self.name);
         }
     }
 }
@@ -64,19 +67,23 @@ impl UnixSocket {
         if bound.is_none_or(|b| !b.0.ptr_eq(&self.this)) {
             return Err(Errno::EADDRINUSE);
         }
-        self.state.lock().name = path;
+        let mut state = self.state.lock();
+        state.name = path;
+        state.place = Some(place);
         Ok(())
     }
 
     fn bind_abstract(&self, name: Vec<u8>) -> Result<(), Errno> {
+        // Sockets of different kinds may have the same name.
+        let key = (self.kind, name.clone());
         {
-            let mut bound = self.names.bound.lock();
-            if bound.get(&name).is_some_and(|s| s.strong_count() > 0) {
+            let mut bound = self.space.names.bound.lock();
+            if bound.get(&key).is_some_and(|s| s.strong_count() > 0) {
                 return Err(Errno::EADDRINUSE);
             }
-            bound.insert(name.clone(), self.this.clone());
+            bound.insert(key.clone(), self.this.clone());
         }
-        let held = Held { names: Arc::downgrade(&self.names), name: name.clone() };
+        let held = Held { space: Arc::downgrade(&self.space), name: key };
         let mut state = self.state.lock();
         state.name = [b"\0", name.as_slice()].concat();
         state.held = Some(held);
@@ -85,7 +92,9 @@ impl UnixSocket {
 
     /// Five hexadecimal digits that nobody has.
     fn autobind(&self) -> Result<(), Errno> {
-        for number in 0..=0xf_ffffu32 {
+        const COUNT: u32 = 1 << 20;
+        for _ in 0..COUNT {
+            let number = self.space.names.next.fetch_add(1, Ordering::Relaxed) % COUNT;
             match self.bind_abstract(format!("{number:05x}").into_bytes()) {
                 Err(Errno::EADDRINUSE) => {}
                 other => return other,
@@ -98,7 +107,7 @@ impl UnixSocket {
     pub(super) fn find(&self, task: &CurrentTask, address: &[u8]) -> Result<Arc<UnixSocket>, Errno> {
         let found = match address::decode(address)? {
             Name::Empty => return Err(Errno::EINVAL),
-            Name::Abstract(name) => self.names.bound.lock().get(&name).and_then(Weak::upgrade),
+            Name::Abstract(name) => self.space.names.bound.lock().get(&(self.kind, name)).and_then(Weak::upgrade),
             Name::Path(path) => {
                 let cx = task.walk_cx();
                 let place = cx.resolve(At::cwd(&path), WalkFlags::FOLLOW)?;
@@ -114,37 +123,5 @@ impl UnixSocket {
             return Err(Errno::ECONNREFUSED);
         }
         if found.kind != self.kind { Err(Errno::EPROTOTYPE) } else { Ok(found) }
-    }
-
-    /// The last description is closed.
-    pub(super) fn close(&self) {
-        let (peer, waiting, held, unread) = {
-            let mut state = self.state.lock();
-            state.closed = true;
-            (state.shut_read, state.shut_write) = (true, true);
-            let waiting = match std::mem::take(&mut state.phase) {
-                Phase::Listening { waiting, .. } => waiting,
-                other => {
-                    state.phase = other;
-                    Default::default()
-                }
-            };
-            (state.peer.take(), waiting, state.held.take(), !state.queue.is_empty())
-        };
-        drop(held);
-        self.drain();
-        for never_accepted in waiting {
-            never_accepted.close();
-        }
-        if let (false, Some(peer)) = (self.is_datagram(), peer.and_then(|p| p.upgrade())) {
-            let mut state = peer.state.lock();
-            (state.shut_read, state.shut_write) = (true, true);
-            drop(state);
-            if unread {
-                peer.options.set_error(Errno::ECONNRESET);
-            }
-            peer.wait.notify(vfs::wait::Events::all());
-        }
-        self.wait.notify(vfs::wait::Events::all());
     }
 }

@@ -1,0 +1,5 @@
+//! TCP and UDP over the loopback device.
+
+/// The protocols' state.
+#[derive(Default)]
+pub struct Inet {}

@@ -1,0 +1,5 @@
+//! netlink(7).
+
+/// Addresses in use.
+#[derive(Default)]
+pub struct Ports {}
