@@ -4,7 +4,6 @@
 //! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
-//! - [`process`]: starting a program in namespaces of its own.
 //! - [`seccomp`]: an assembler for seccomp programs.
 //! - [`spawn`], [`confine`]: a process in namespaces of its own, and what it does to give up the rest.
 //! - [`signalfd`], [`stdio`], [`terminal`]: the caller's signals, standard descriptors and terminal.
@@ -17,7 +16,6 @@ pub mod guestmem;
 pub mod io;
 pub mod mappable;
 pub mod memfile;
-pub mod process;
 pub mod seccomp;
 pub mod signalfd;
 pub mod spawn;

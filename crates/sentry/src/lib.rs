@@ -20,6 +20,8 @@ pub mod wire;
 
 use std::fmt;
 
+pub use syscalls::serves;
+
 /// Why a sandbox could not be started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {

@@ -3,9 +3,11 @@
 use crate::Failure;
 use crate::spec::Spec;
 use abi::Errno;
+use abi::raw::general::RLIMIT_NOFILE;
 use kernel::clone::FirstProcess;
 use kernel::exec::{Loaded, Program, exec_credentials, load};
-use kernel::limits::Limits;
+use kernel::fd_table::NR_OPEN;
+use kernel::limits::{Limit, Limits};
 use kernel::tty::Tty;
 use kernel::{FdTable, FsContext, Kernel};
 use std::any::Any;
@@ -50,7 +52,7 @@ impl Caller for Myself {
 
 /// What the host's C library says of an error.
 pub fn describe(errno: Errno) -> String {
-    let text = std::io::Error::from_raw_os_error(i32::from(errno.raw())).to_string();
+    let text = std::io::Error::from_raw_os_error(errno.raw()).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
@@ -82,7 +84,7 @@ pub fn start(kernel: &Arc<Kernel>, spec: &Spec, fds: Arc<FdTable>, tty: Option<A
     let fs = FsContext::new(kernel.mounts.clone());
     fs.set_umask(spec.umask);
     enter(kernel, &caller, &fs, spec)?;
-    let limits = Limits::default();
+    let limits = limits(spec);
     let loaded = find(kernel, &caller, &fs, &limits, spec)?;
     let first = FirstProcess {
         mm: loaded.mm,
@@ -96,6 +98,16 @@ pub fn start(kernel: &Arc<Kernel>, spec: &Spec, fds: Arc<FdTable>, tty: Option<A
         tty,
     };
     kernel.start_first(first).map_err(|errno| Failure::ours(format!("cannot start a process: {}", describe(errno))))
+}
+
+/// The caller's resource limits, as far as the sandbox's kernel allows them.
+fn limits(spec: &Spec) -> Limits {
+    let mut limits = Limits::default();
+    for (which, (soft, hard)) in (0..).zip(&spec.limits) {
+        let most = if which == RLIMIT_NOFILE { NR_OPEN } else { u64::MAX };
+        let _ = limits.set(which, Limit { soft: (*soft).min(most), hard: (*hard).min(most) }, true);
+    }
+    limits
 }
 
 /// Goes to the working directory.

@@ -83,6 +83,8 @@ pub struct Spec {
     pub groups: Vec<u32>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// Resource limits by number, soft and hard.
+    pub limits: Vec<(u64, u64)>,
     /// The host name.
     pub hostname: Vec<u8>,
     /// What is traced.
@@ -136,7 +138,11 @@ impl Spec {
         w.list(&self.groups, |w, g| {
             w.number(*g);
         });
-        w.number(self.umask).bytes(&self.hostname);
+        w.number(self.umask);
+        w.list(&self.limits, |w, (soft, hard)| {
+            w.long(*soft).long(*hard);
+        });
+        w.bytes(&self.hostname);
         w.option(self.strace.as_ref(), |w, strace| {
             let names: &[Vec<u8>] = match strace {
                 Strace::All => &[],
@@ -176,6 +182,7 @@ impl Spec {
             gid: r.number()?,
             groups: r.list(Reader::number)?,
             umask: r.number()?,
+            limits: r.list(|r| Some((r.long()?, r.long()?)))?,
             hostname: r.bytes()?,
             strace: r.option(|r| {
                 let names = r.list(Reader::bytes)?;
@@ -225,6 +232,7 @@ mod tests {
             gid: u32::MAX,
             groups: vec![4, 5],
             umask: 0o22,
+            limits: vec![(1, u64::MAX)],
             hostname: b"h".to_vec(),
             strace: Some(Strace::Only(vec![b"read".to_vec()])),
             control: 5,

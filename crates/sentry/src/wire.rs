@@ -28,6 +28,12 @@ impl Writer {
         self
     }
 
+    /// Adds a large number.
+    pub fn long(&mut self, value: u64) -> &mut Writer {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
     /// Adds a signed number.
     pub fn signed(&mut self, value: i32) -> &mut Writer {
         self.number(value.cast_unsigned())
@@ -94,6 +100,11 @@ impl<'a> Reader<'a> {
     /// Takes a number.
     pub fn number(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    /// Takes a large number.
+    pub fn long(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
     /// Takes a signed number.

@@ -25,4 +25,4 @@ mod timerfd;
 mod user;
 
 pub use args::{Arg, Args};
-pub use table::{Entry, Handler, Table};
+pub use table::{Entry, Handler, Table, serves};

@@ -43,7 +43,7 @@ pub struct Table {
 impl Default for Table {
     fn default() -> Table {
         let mut entries = Box::new([None; SIZE]);
-        for family in FAMILIES.iter().chain(crate::fs::TABLES).chain(crate::net::TABLES) {
+        for family in families() {
             for entry in *family {
                 if let Some(slot) = entries.get_mut(usize::from(entry.number)) {
                     *slot = Some(*entry);
@@ -70,6 +70,16 @@ const FAMILIES: &[&[Entry]] = &[
     crate::timer::TABLE,
     crate::timerfd::TABLE,
 ];
+
+fn families() -> impl Iterator<Item = &'static &'static [Entry]> {
+    FAMILIES.iter().chain(crate::fs::TABLES).chain(crate::net::TABLES)
+}
+
+/// Whether a system call of this name is served.
+#[must_use]
+pub fn serves(name: &str) -> bool {
+    families().any(|family| family.iter().any(|entry| entry.name == name))
+}
 
 impl Table {
     fn unknown(&self, task: &CurrentTask, number: u64) -> SysResult {

@@ -7,6 +7,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::Resource;
 use sentry::Failure;
 use sentry::control::Channel;
 use sentry::entry;
@@ -148,7 +149,7 @@ fn specify(
     console: Option<ConsoleSpec>,
 ) -> Result<Spec, Failure> {
     let rootfs = root_directory(&options.rootfs)?;
-    let strace = options.strace();
+    let strace = options.strace()?;
     let log = options.debug_log.as_deref().map(debug_log).transpose()?.map(|fd| donations.add(fd));
     let trace = match (&strace, log) {
         (Some(_), None) if !host::stdio::was_closed(2) => Some(donations.add(duplicate(rustix::stdio::stderr())?)),
@@ -170,6 +171,7 @@ fn specify(
         gid,
         groups,
         umask: umask.bits(),
+        limits: LIMITS.iter().map(|which| limit(*which)).collect(),
         hostname: hostname(&options)?,
         strace,
         control: donations.add(control),
@@ -179,6 +181,31 @@ fn specify(
         trace,
         args: options.command.into_iter().map(OsStringExt::into_vec).collect(),
     })
+}
+
+/// All resource limits, in the order of their numbers.
+const LIMITS: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
+
+fn limit(which: Resource) -> (u64, u64) {
+    let limit = rustix::process::getrlimit(which);
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
 }
 
 fn root_directory(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -133,10 +133,14 @@ impl Do {
     }
 
     /// What is traced.
-    pub fn strace(&self) -> Option<Strace> {
-        let list = self.strace.as_ref()?;
+    pub fn strace(&self) -> Result<Option<Strace>, Failure> {
+        let Some(list) = &self.strace else { return Ok(None) };
         let names: Vec<Vec<u8>> = list.split(',').filter(|n| !n.is_empty()).map(|n| n.as_bytes().to_vec()).collect();
-        Some(if names.is_empty() { Strace::All } else { Strace::Only(names) })
+        match list.split(',').find(|name| !name.is_empty() && !sentry::serves(name)) {
+            Some(name) => Err(Failure::ours(format!("--strace: no system call is named {name:?}"))),
+            None if names.is_empty() => Ok(Some(Strace::All)),
+            None => Ok(Some(Strace::Only(names))),
+        }
     }
 }
 
@@ -183,9 +187,10 @@ mod tests {
     fn values_are_checked() {
         assert_eq!(user("5:6"), Ok((5, Some(6))));
         assert!(user("4294967295").is_err() && user("").is_err() && user("1:").is_err());
-        assert_eq!(options(&["--strace", "ls"]).strace(), Some(Strace::All));
+        assert_eq!(options(&["--strace", "ls"]).strace(), Ok(Some(Strace::All)));
         let some = Strace::Only(vec![b"read".to_vec(), b"write".to_vec()]);
-        assert_eq!(options(&["--strace=read,write", "ls"]).strace(), Some(some));
+        assert_eq!(options(&["--strace=read,write", "ls"]).strace(), Ok(Some(some)));
+        assert!(options(&["--strace=raed", "ls"]).strace().is_err());
         assert!(volume(&"/tmp".into()).is_err() && volume(&"/tmp:x".into()).is_err());
         assert!(volume(&"/tmp:/x:ro".into()).is_ok_and(|v| v.read_only && v.target == b"/x"));
         assert!(options(&["--env", "=x", "ls"]).variables().is_err());

@@ -1,0 +1,277 @@
+//! `vizor do` on a terminal: the guest's console, the caller's settings, job control, and bytes that all arrive.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{LocalModes, OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use std::io::Write;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const VIZOR: &str = env!("CARGO_BIN_EXE_vizor");
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A terminal with a program on it.
+struct Session {
+    master: OwnedFd,
+    slave: OwnedFd,
+    child: Child,
+    seen: Vec<u8>,
+}
+
+impl Session {
+    /// Runs `vizor do sh -c SCRIPT` as the leader of a session on a new terminal.
+    fn new(script: &str) -> Session {
+        Session::of(&[VIZOR, "do", "sh", "-c", script])
+    }
+
+    fn of(command: &[&str]) -> Session {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("openpt");
+        grantpt(&master).expect("grantpt");
+        unlockpt(&master).expect("unlockpt");
+        let slave =
+            ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("slave");
+        tcsetwinsize(&master, size(33, 99)).expect("size");
+        let stdio = || Stdio::from(slave.try_clone().expect("dup"));
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .args(command)
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .expect("starts");
+        rustix::io::ioctl_fionbio(&master, true).expect("nonblocking");
+        Session { master, slave, child, seen: Vec::new() }
+    }
+
+    /// Takes output until it contains `text`, and drops it up to there.
+    #[track_caller]
+    fn expect(&mut self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let at = self.seen.windows(text.len()).position(|window| window == text.as_bytes());
+            if let Some(at) = at {
+                let before = self.seen.drain(..at + text.len()).collect::<Vec<u8>>();
+                return String::from_utf8_lossy(&before).into_owned();
+            }
+            if !self.pump() {
+                assert!(start.elapsed() < LIMIT, "no {text:?} in {:?}", String::from_utf8_lossy(&self.seen));
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Takes what there is. Returns whether there was anything.
+    fn pump(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        match rustix::io::read(&self.master, &mut buffer) {
+            Ok(len) => self.seen.extend_from_slice(&buffer[..len]),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn type_in(&self, text: &str) {
+        rustix::io::write(&self.master, text.as_bytes()).expect("write");
+    }
+
+    fn settings(&self) -> Termios {
+        tcgetattr(&self.slave).expect("tcgetattr")
+    }
+
+    /// Waits for its end, taking output all the while.
+    #[track_caller]
+    fn end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            let status = self.child.try_wait().expect("wait");
+            let more = self.pump();
+            if let (Some(status), false) = (status, more) {
+                return status;
+            }
+            if !more {
+                assert!(start.elapsed() < LIMIT, "still running; saw {:?}", String::from_utf8_lossy(&self.seen));
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+/// What a program can set, without speeds.
+fn modes(settings: &Termios) -> String {
+    format!(
+        "{:?} {:?} {:?} {:?} {:?}",
+        settings.input_modes,
+        settings.output_modes,
+        settings.local_modes,
+        settings.control_modes,
+        settings.special_codes
+    )
+}
+
+#[test]
+fn the_guest_has_a_console_of_its_own() {
+    let mut session =
+        Session::new("tty; stty size; tty < /dev/tty; test -t 1 && echo terminal; ps -o tty= -p $$; exit 3");
+    session.expect("/dev/pts/0\r\n33 99\r\n/dev/tty\r\nterminal\r\n");
+    assert_eq!(session.end().code(), Some(3));
+}
+
+#[test]
+fn settings_are_the_callers_and_come_back() {
+    let mut session = Session::new("echo up; read line; exit 4");
+    let before = modes(&session.settings());
+    session.expect("up");
+    let now = session.settings();
+    assert!(!now.local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO), "raw while attached");
+    assert!(!now.output_modes.contains(OutputModes::OPOST));
+    session.type_in("x\r");
+    assert_eq!(session.end().code(), Some(4));
+    assert_eq!(modes(&session.settings()), before);
+
+    // The console starts with the caller's settings.
+    let mut session = Session::of(&["sh", "-c", &format!("stty erase ^H; {VIZOR} do stty -a; stty sane")]);
+    session.expect("erase = ^H");
+    session.end();
+}
+
+#[test]
+fn a_failure_leaves_the_terminal_alone() {
+    let mut session = Session::of(&[VIZOR, "do", "no-such-command"]);
+    let before = modes(&session.settings());
+    session.expect("vizor: no-such-command: command not found in the sandbox\r\n");
+    assert_eq!(session.end().code(), Some(127));
+    assert_eq!(modes(&session.settings()), before);
+}
+
+#[test]
+fn a_killed_command_leaves_the_terminal_as_it_was() {
+    let mut session = Session::of(&["sh", "-c", &format!("{VIZOR} do sh -c 'echo up; sleep 100' & echo pid $!; wait")]);
+    let before = modes(&session.settings());
+    session.expect("pid ");
+    let pid = session.expect("\r\n");
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("pid");
+    session.expect("up");
+    let start = Instant::now();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+    session.end();
+    while modes(&session.settings()) != before {
+        assert!(start.elapsed() < LIMIT, "settings were not restored");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn control_characters_signal_the_foreground() {
+    let mut session = Session::new("trap 'echo caught' INT; echo up; sleep 100; echo after; exit 5");
+    session.expect("up");
+    thread::sleep(Duration::from_millis(200));
+    session.type_in("\u{3}");
+    session.expect("caught");
+    session.expect("after");
+    assert_eq!(session.end().code(), Some(5));
+}
+
+#[test]
+fn the_window_is_followed() {
+    let mut session = Session::new("trap 'stty size; exit 6' WINCH; echo up; while :; do sleep 0.05; done");
+    session.expect("up");
+    tcsetwinsize(&session.master, size(44, 111)).expect("size");
+    session.expect("44 111");
+    assert_eq!(session.end().code(), Some(6));
+}
+
+#[test]
+fn job_control_works_inside() {
+    let mut session = Session::of(&[VIZOR, "do", "bash", "--norc", "--noprofile"]);
+    session.type_in("PS1='%'\r");
+    session.expect("%");
+    session.type_in("sleep 100\r");
+    thread::sleep(Duration::from_millis(500));
+    session.type_in("\u{1a}");
+    session.expect("Stopped");
+    session.type_in("kill %1; wait %1; echo gone $?; exit 9\r");
+    session.expect("gone 143");
+    assert_eq!(session.end().code(), Some(9));
+}
+
+#[test]
+fn a_stopped_guest_gives_the_terminal_back() {
+    let script = format!("{VIZOR} do sh -c 'echo up; kill -STOP $$; echo again; exit 7'\r");
+    let mut session = Session::of(&["bash", "--norc", "--noprofile", "-i"]);
+    session.type_in("PS1='%'\r");
+    session.expect("%");
+    session.type_in(&script);
+    session.expect("Stopped");
+    session.type_in("fg\r");
+    session.expect("again\r\n");
+    session.type_in("echo status $?; exit\r");
+    session.expect("status 7");
+    session.end();
+}
+
+#[test]
+fn output_is_complete() {
+    let mut session = Session::new("stty raw; seq 1 100000; exit 8");
+    assert_eq!(session.end().code(), Some(8));
+    let wanted: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!((session.seen.len(), session.seen == wanted.as_bytes()), (wanted.len(), true));
+}
+
+#[test]
+fn input_is_complete() {
+    let mut session = Session::new("stty raw -echo; echo go; head -c 200000 | cksum; stty sane");
+    session.expect("go\n");
+    let data: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut sent = 0;
+    let start = Instant::now();
+    while sent < data.len() {
+        assert!(start.elapsed() < LIMIT, "stuck after {sent} bytes");
+        match rustix::io::write(&session.master, &data[sent..]) {
+            Ok(len) => sent += len,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    let sum = session.expect(" 200000");
+    let mut native = Command::new("cksum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cksum");
+    native.stdin.take().expect("stdin").write_all(&data).expect("write");
+    let native = native.wait_with_output().expect("cksum").stdout;
+    assert_eq!(sum.trim(), String::from_utf8_lossy(&native).trim());
+    assert!(session.end().success());
+}
+
+#[test]
+fn only_what_is_the_terminal_becomes_the_console() {
+    let script = format!("echo typed | {VIZOR} do sh -c 'cat; tty'; {VIZOR} do sh -c 'test -t 0 && echo yes' | cat");
+    let mut session = Session::of(&["sh", "-c", &script]);
+    session.expect("typed\r\nnot a tty\r\nyes\r\n");
+    session.end();
+}
+
+#[test]
+fn in_the_background_the_terminal_stays_with_its_owner() {
+    let mut session = Session::of(&["bash", "--norc", "--noprofile", "-i"]);
+    session.type_in("PS1='%'\r");
+    session.expect("%");
+    session.type_in(&format!("{VIZOR} do sh -c 'echo from behind; sleep 0.3' &\r"));
+    session.expect("from behind\r\n");
+    // Typed text goes to the shell.
+    session.type_in("wait; echo mine $?; exit\r");
+    session.expect("mine 0");
+    session.end();
+    let settings = session.settings();
+    assert!(settings.local_modes.contains(LocalModes::ICANON));
+    tcsetattr(session.slave.as_fd(), OptionalActions::Now, &settings).expect("tcsetattr");
+}
