@@ -11,7 +11,7 @@ use abi::raw::general as c;
 use abi::time::SECOND;
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// A scheduler tick, for clocks that have no better resolution and for timers whose signal is ignored.
@@ -197,24 +197,31 @@ impl Task {
     /// Books the time since the last call and goes on with another mode. Only for the task's own thread.
     pub(crate) fn spend(&self, mode: Mode) {
         let now = host_now(ClockId::Monotonic);
-        let old = self.meter.0.swap(BOOKING, Ordering::SeqCst);
+        let old = self.meter.0.load(Ordering::Relaxed);
         let spent = now.saturating_sub(old >> 2);
-        match old & 3 {
-            1 => self.cpu.user.fetch_add(spent, Ordering::SeqCst),
-            2 => self.cpu.system.fetch_add(spent, Ordering::SeqCst),
-            _ => 0,
+        // Only this thread writes, so none of this needs a locked instruction; readers see `BOOKING` or a change.
+        self.meter.0.store(BOOKING, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let book = |total: &AtomicU64| {
+            total.store(total.load(Ordering::Relaxed).saturating_add(spent), Ordering::Relaxed);
         };
-        self.meter.0.store(now << 2 | mode as u64, Ordering::SeqCst);
+        match old & 3 {
+            1 => book(&self.cpu.user),
+            2 => book(&self.cpu.system),
+            _ => {}
+        }
+        self.meter.0.store(now << 2 | mode as u64, Ordering::Release);
     }
 
     /// User and system time up to now, in nanoseconds.
     #[must_use]
     pub fn cpu_now(&self) -> (u64, u64) {
         loop {
-            let before = self.meter.0.load(Ordering::SeqCst);
-            let user = self.cpu.user.load(Ordering::SeqCst);
-            let system = self.cpu.system.load(Ordering::SeqCst);
-            if before & 3 == BOOKING || self.meter.0.load(Ordering::SeqCst) != before {
+            let before = self.meter.0.load(Ordering::Acquire);
+            let user = self.cpu.user.load(Ordering::Relaxed);
+            let system = self.cpu.system.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if before & 3 == BOOKING || self.meter.0.load(Ordering::Relaxed) != before {
                 std::hint::spin_loop();
                 continue;
             }
@@ -230,7 +237,7 @@ impl Task {
     /// At the end: moves the time to the process's. Under the tree's lock, so that no reader counts it twice.
     pub(crate) fn retire_cpu(&self) {
         self.spend(Mode::Asleep);
-        self.group.dead_cpu.user.fetch_add(self.cpu.user.swap(0, Ordering::SeqCst), Ordering::Relaxed);
-        self.group.dead_cpu.system.fetch_add(self.cpu.system.swap(0, Ordering::SeqCst), Ordering::Relaxed);
+        self.group.dead_cpu.user.fetch_add(self.cpu.user.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.group.dead_cpu.system.fetch_add(self.cpu.system.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
