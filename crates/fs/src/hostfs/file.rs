@@ -175,13 +175,13 @@ impl Mappable for HostMapping {
 
     fn size(&self) -> u64 {
         if self.node.shared.exclusive() {
-            return self.node.cached_attr().size;
+            return self.node.attr_now().map_or(0, |attr| attr.size);
         }
         size(&self.fd).unwrap_or(0)
     }
 
     fn id(&self) -> FileId {
-        let attr = self.node.cached_attr();
+        let attr = self.node.last_attr();
         FileId {
             dev_major: (attr.dev >> 8) as u32 & 0xfff,
             dev_minor: (attr.dev & 0xff) as u32 | ((attr.dev >> 12) as u32 & !0xff),

@@ -115,11 +115,7 @@ impl HostNode {
 
 impl Inode for HostNode {
     fn attr(&self) -> Result<Attr, Errno> {
-        if self.shared.exclusive() {
-            return Ok(self.cached_attr());
-        }
-        let stat = calls::stat_fd(self.path_fd().ok_or(Errno::ESTALE)?)?;
-        Ok(calls::attr(&stat, self.cached_attr().dev))
+        self.attr_now()
     }
 
     fn common(&self) -> &InodeCommon {
@@ -261,32 +257,23 @@ impl Inode for HostNode {
         if self.kind() != FileType::Symlink {
             return Err(Errno::EINVAL);
         }
-        if let Some(target) = self.target.get() {
-            return Ok(Link::Path(target.to_vec()));
-        }
         let read = |dir: BorrowedFd<'_>, name: &[u8]| readlinkat(dir, name, Vec::new()).map_err(calls::errno);
-        let target = match self.path_fd() {
-            Some(fd) => read(fd, b"")?,
-            None => self.with_place(read)?,
-        };
-        let target = target.into_bytes();
-        if self.shared.exclusive() {
-            let _ = self.target.set(target.as_slice().into());
-        }
-        Ok(Link::Path(target))
+        let target = self.target(|| {
+            let target = match self.path_fd() {
+                Some(fd) => read(fd, b"")?,
+                None => self.with_place(read)?,
+            };
+            Ok(target.into_bytes())
+        })?;
+        Ok(Link::Path(target.to_vec()))
     }
 
     fn get_xattr(&self, _: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
         if !xattr_allowed(name) {
             return Err(Errno::EOPNOTSUPP);
         }
-        if self.shared.exclusive() {
-            if self.xattrs.get().is_none() {
-                let _ = self.xattrs.set(self.host_xattrs()?);
-            }
-            if self.xattrs.get().is_none_or(|names| !names.iter().any(|known| known == name)) {
-                return Err(Errno::ENODATA);
-            }
+        if self.shared.exclusive() && !self.xattrs(|| self.host_xattrs())?.iter().any(|known| known == name) {
+            return Err(Errno::ENODATA);
         }
         let fd = match self.real_fd() {
             Err(Errno::EOPNOTSUPP | Errno::EACCES) => return Err(Errno::ENODATA),
@@ -309,13 +296,6 @@ impl Inode for HostNode {
     }
 
     fn list_xattr(&self, _: &dyn Caller) -> Result<Vec<Vec<u8>>, Errno> {
-        if let Some(names) = self.xattrs.get() {
-            return Ok(names.clone());
-        }
-        let names = self.host_xattrs()?;
-        if self.shared.exclusive() {
-            let _ = self.xattrs.set(names.clone());
-        }
-        Ok(names)
+        Ok(self.xattrs(|| self.host_xattrs())?.to_vec())
     }
 }

@@ -5,9 +5,9 @@
 //! a symbolic link, and without /proc, which the Sentry does not have. Only regular files and directories are ever
 //! opened; anything else on the host is shown and no more.
 //!
-//! An *exclusive* tree is read-only, and nobody changes it: attributes, link targets and names of extended attributes are
-//! asked for once, and only directories and recently used files hold descriptors. In a *shared* tree every inode holds an
-//! `O_PATH` descriptor, so that it stays the same file whatever happens to its name, and nothing is remembered.
+//! An *exclusive* tree is read-only, and others hardly ever change it: what the host said of a file is believed for a
+//! second, and only directories and recently used files hold descriptors. In a *shared* tree every inode holds an `O_PATH`
+//! descriptor, so that it stays the same file whatever happens to its name, and nothing is believed for longer than a call.
 //!
 //! Locks: everything here is `LEAF` but an open directory's buffer (`FILE_OBJECT`); no host call is made under `LEAF`.
 
@@ -37,7 +37,7 @@ const RECENT_MAX: usize = 256;
 /// Who else may use a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sharing {
-    /// Nobody changes it, neither guests nor others.
+    /// Guests don't change it, and if others do, guests may see that a second late.
     Exclusive,
     /// Others change it; guests read it.
     ReadOnly,
@@ -84,8 +84,8 @@ impl Shared {
     pub(crate) fn enter(&self, key: Key, new: Arc<HostNode>) -> Arc<HostNode> {
         let mut table = self.table.lock();
         match table.get(&key).and_then(Weak::upgrade) {
-            Some(old) => old,
-            None => {
+            Some(old) if old.kind() == new.kind() => old,
+            _ => {
                 table.insert(key, Arc::downgrade(&new));
                 new.clone()
             }
@@ -135,7 +135,7 @@ impl HostFs {
             recent: Mutex::new(rank::LEAF, VecDeque::new()),
         });
         let root = HostNode::root(&shared, root, &stat);
-        let dev = root.cached_attr().dev;
+        let dev = root.last_attr().dev;
         Ok(Arc::new(HostFs { shared, root, dev }))
     }
 }
@@ -168,7 +168,7 @@ impl FileSystem for HostFs {
     }
 
     fn volatile(&self) -> bool {
-        !self.shared.exclusive()
+        true
     }
 
     fn sync(&self) -> Result<(), Errno> {

@@ -25,6 +25,40 @@ struct Handles {
     write: Weak<OwnedFd>,
 }
 
+/// What the host said of a file, which is believed for a while if the tree is exclusive.
+struct Seen {
+    attr: Attr,
+    /// When, in milliseconds since the epoch.
+    at: i64,
+    /// The target of a symbolic link.
+    target: Option<Arc<[u8]>>,
+    /// Names of extended attributes.
+    xattrs: Option<Arc<[Vec<u8>]>>,
+}
+
+/// For how many milliseconds the host is believed.
+const BELIEVED: i64 = 1000;
+
+fn now() -> i64 {
+    let now = vfs::time::now_coarse();
+    now.sec.saturating_mul(1000).saturating_add(i64::from(now.nsec / 1_000_000))
+}
+
+impl Seen {
+    fn is_fresh(&self, now: i64) -> bool {
+        (0..BELIEVED).contains(&now.saturating_sub(self.at))
+    }
+
+    fn renew(&mut self, attr: Attr, now: i64) {
+        if attr.ctime != self.attr.ctime {
+            self.target = None;
+            self.xattrs = None;
+        }
+        self.attr = attr;
+        self.at = now;
+    }
+}
+
 /// An inode of a host tree.
 pub struct HostNode {
     pub(super) this: Weak<HostNode>,
@@ -36,15 +70,10 @@ pub struct HostNode {
     path_fd: OnceLock<OwnedFd>,
     /// `None` for the root, and for directories that hold a descriptor.
     place: Mutex<Option<Place>>,
-    /// As first seen; the truth only in an exclusive tree.
-    attr: Attr,
+    seen: Mutex<Seen>,
     handles: Mutex<Handles>,
     pub(super) observers: Observers,
     pub(super) common: InodeCommon,
-    /// The target of a symbolic link, in an exclusive tree.
-    pub(super) target: OnceLock<Box<[u8]>>,
-    /// Names of extended attributes, in an exclusive tree.
-    pub(super) xattrs: OnceLock<Vec<Vec<u8>>>,
 }
 
 impl HostNode {
@@ -66,12 +95,10 @@ impl HostNode {
             is_root,
             path_fd: cell,
             place: Mutex::new(rank::LEAF, place),
-            attr,
+            seen: Mutex::new(rank::LEAF, Seen { attr, at: now(), target: None, xattrs: None }),
             handles: Mutex::new(rank::LEAF, Handles::default()),
             observers: Observers::new(),
             common: InodeCommon::default(),
-            target: OnceLock::new(),
-            xattrs: OnceLock::new(),
         });
         shared.enter(key, node)
     }
@@ -89,8 +116,67 @@ impl HostNode {
         self.is_root
     }
 
-    pub(super) fn cached_attr(&self) -> Attr {
-        self.attr
+    /// Attributes as last seen, however long ago.
+    pub(super) fn last_attr(&self) -> Attr {
+        self.seen.lock().attr
+    }
+
+    /// Attributes now; in an exclusive tree, a moment ago.
+    pub(super) fn attr_now(&self) -> Result<Attr, Errno> {
+        let exclusive = self.shared.exclusive();
+        let now = now();
+        let last = {
+            let seen = self.seen.lock();
+            if exclusive && seen.is_fresh(now) {
+                return Ok(seen.attr);
+            }
+            seen.attr
+        };
+        let stat = match self.path_fd() {
+            Some(fd) => calls::stat_fd(fd),
+            None => self.with_place(|dir, name| calls::stat_at(dir, name)),
+        };
+        let attr = match stat {
+            Ok(stat) if Key::of(&stat) == self.key => calls::attr(&stat, last.dev),
+            // Its name stands for something else by now. Walks will find that out.
+            _ if exclusive => last,
+            Ok(_) => return Err(Errno::ESTALE),
+            Err(errno) => return Err(errno),
+        };
+        self.seen.lock().renew(attr, now);
+        Ok(attr)
+    }
+
+    /// Something remembered of it: what `get` finds, else what `ask` answers, which `set` keeps if the tree is exclusive.
+    fn remembered<T: Clone>(
+        &self,
+        get: impl FnOnce(&Seen) -> Option<T>,
+        ask: impl FnOnce() -> Result<T, Errno>,
+        set: impl FnOnce(&mut Seen, T),
+    ) -> Result<T, Errno> {
+        if self.shared.exclusive() {
+            // Notices that it changed.
+            self.attr_now()?;
+        }
+        let known = get(&self.seen.lock());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let answer = ask()?;
+        if self.shared.exclusive() {
+            set(&mut self.seen.lock(), answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// The target of a symbolic link, asked of the host by `ask`.
+    pub(super) fn target(&self, ask: impl FnOnce() -> Result<Vec<u8>, Errno>) -> Result<Arc<[u8]>, Errno> {
+        self.remembered(|seen| seen.target.clone(), || ask().map(Arc::from), |seen, t| seen.target = Some(t))
+    }
+
+    /// The names of extended attributes, asked of the host by `ask`.
+    pub(super) fn xattrs(&self, ask: impl FnOnce() -> Result<Vec<Vec<u8>>, Errno>) -> Result<Arc<[Vec<u8>]>, Errno> {
+        self.remembered(|seen| seen.xattrs.clone(), || ask().map(Arc::from), |seen, x| seen.xattrs = Some(x))
     }
 
     fn place(&self) -> Option<Place> {
@@ -102,8 +188,13 @@ impl HostNode {
         if self.kind == FileType::Directory {
             return;
         }
-        let place = Place { dir: dir.clone(), name: name.into() };
-        let old = self.place.lock().replace(place);
+        let old = {
+            let mut place = self.place.lock();
+            if place.as_ref().is_some_and(|p| Arc::ptr_eq(&p.dir, dir) && *p.name == *name) {
+                return;
+            }
+            place.replace(Place { dir: dir.clone(), name: name.into() })
+        };
         drop(old);
     }
 
@@ -117,8 +208,11 @@ impl HostNode {
             let fd = calls::open_path(dir, name, OFlags::empty())?;
             (calls::stat_fd(&fd)?, Some(fd))
         };
-        if let Some(node) = self.shared.find(Key::of(&stat)) {
+        let attr = calls::attr(&stat, self.shared.dev(Key::of(&stat).dev));
+        // Numbers are given again.
+        if let Some(node) = self.shared.find(Key::of(&stat)).filter(|node| node.kind == attr.kind) {
             node.set_place(&this, name);
+            node.seen.lock().renew(attr, now());
             return Ok(node);
         }
         let place = Place { dir: this, name: name.into() };
@@ -135,8 +229,21 @@ impl HostNode {
 
     /// Whether a child is still this.
     pub(super) fn is_at(&self, dir: &HostNode, name: &[u8]) -> bool {
-        let stat = dir.dir_fd().and_then(|dir| calls::stat_at(dir, name));
-        stat.is_ok_and(|stat| Key::of(&stat) == self.key)
+        let now = now();
+        if self.shared.exclusive() && self.seen.lock().is_fresh(now) {
+            return true;
+        }
+        let Ok(stat) = dir.dir_fd().and_then(|dir| calls::stat_at(dir, name)) else { return false };
+        let attr = calls::attr(&stat, self.last_attr().dev);
+        if Key::of(&stat) != self.key || attr.kind != self.kind {
+            return false;
+        }
+        self.seen.lock().renew(attr, now);
+        // It may have been known by another name, which is gone.
+        if let Some(dir) = dir.this.upgrade() {
+            self.set_place(&dir, name);
+        }
+        true
     }
 
     /// Opens it once more by its place, and makes sure that it is still the same.

@@ -104,6 +104,33 @@ fn shared_trees_follow_the_host() {
 }
 
 #[test]
+fn exclusive_trees_show_what_changes_after_all() {
+    let tree = tree("late");
+    let caller = crate::testing::root();
+    let (fs, root) = mount(&tree, Sharing::Exclusive);
+    let (sub, file) = (walk(&root, "sub").unwrap(), walk(&root, "sub/file").unwrap());
+    let link = walk(&root, "link").unwrap();
+    assert!(link.read_link(&caller).is_ok());
+    fs::write(tree.0.join("sub/file"), "much longer").unwrap();
+    fs::remove_file(tree.0.join("link")).unwrap();
+    symlink("elsewhere", tree.0.join("link")).unwrap();
+    assert!(file.revalidate(&*sub, b"file"));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(file.revalidate(&*sub, b"file"));
+    assert_eq!(file.attr().unwrap().size, 11);
+    if link.revalidate(&*root, b"link") {
+        let Ok(Link::Path(target)) = link.read_link(&caller) else { panic!() };
+        assert_eq!(target, b"elsewhere");
+    }
+    fs::write(tree.0.join("new"), "replaced").unwrap();
+    fs::rename(tree.0.join("new"), tree.0.join("sub/file")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(!file.revalidate(&*sub, b"file"));
+    let opened = open(&fs, &walk(&root, "sub/file").unwrap(), OpenFlags::empty()).unwrap();
+    assert_eq!(pread(&opened, 0, 100).unwrap(), b"replaced");
+}
+
+#[test]
 fn guests_change_writable_trees() {
     let tree = tree("writable");
     let caller = crate::testing::root();
@@ -125,6 +152,9 @@ fn guests_change_writable_trees() {
     assert_eq!(root.rmdir(&caller, b"new", &dir), Err(Errno::ENOTEMPTY));
     let g = walk(&dir, "g").unwrap();
     assert_eq!(dir.unlink(&caller, b"g", &g), Ok(()));
+    // The last name that it was found by is gone, but not the other.
+    assert!(file.revalidate(&*root, b"h"));
+    assert_eq!(pread(&open(&fs, &file, OpenFlags::empty()).unwrap(), 0, 9).unwrap(), b"data!");
     assert_eq!(root.rmdir(&caller, b"new", &dir), Ok(()));
     root.create(&caller, b"fifo", CreateKind::Fifo { perm: 0o600 }).unwrap();
     let fifo = walk(&root, "fifo").unwrap();

@@ -40,9 +40,10 @@ impl Node {
         }
         let lower = self.lower.as_ref().ok_or(Errno::EIO)?;
         let upper = if self.kind == FileType::Regular {
-            let copy = self.shared.upper_root().create_unnamed(&System, lower.attr.perm)?;
-            self.copy_data(&lower.inode, &copy, lower.attr.size.min(limit))?;
-            copy_attr(&lower.inode, &lower.attr, &copy)?;
+            let attr = lower.inode.attr()?;
+            let copy = self.shared.upper_root().create_unnamed(&System, attr.perm)?;
+            self.copy_data(&lower.inode, &copy, attr.size.min(limit))?;
+            copy_attr(&lower.inode, &attr, &copy)?;
             self.attach(&mut |dir, name| dir.link(&System, name, &copy).map(|()| copy.clone()))?.unwrap_or(copy)
         } else {
             let mut make = |dir: &Arc<dyn Inode>, name: &[u8]| self.copy_node(dir, name);
@@ -89,7 +90,8 @@ impl Node {
     /// Copies what is no regular file as `name` into the upper directory `dir`.
     fn copy_node(&self, dir: &Arc<dyn Inode>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let lower = self.lower.as_ref().ok_or(Errno::EIO)?;
-        let (perm, rdev) = (lower.attr.perm, lower.attr.rdev);
+        let attr = lower.inode.attr()?;
+        let (perm, rdev) = (attr.perm, attr.rdev);
         let target = match self.kind {
             FileType::Symlink => match lower.inode.read_link(&System)? {
                 Link::Path(path) => path,
@@ -107,7 +109,7 @@ impl Node {
             FileType::Regular | FileType::Anonymous => return Err(Errno::EIO),
         };
         let copy = dir.create(&System, name, kind)?;
-        copy_attr(&lower.inode, &lower.attr, &copy)?;
+        copy_attr(&lower.inode, &attr, &copy)?;
         Ok(copy)
     }
 

@@ -23,7 +23,7 @@ impl Inode for Node {
     fn attr(&self) -> Result<Attr, Errno> {
         let mut attr = match (self.upper.get(), &self.lower) {
             (Some(upper), _) => upper.attr()?,
-            (None, Some(lower)) => lower.attr,
+            (None, Some(lower)) => lower.inode.attr()?,
             (None, None) => return Err(Errno::EIO),
         };
         attr.dev = self.shared.dev;
@@ -76,6 +76,16 @@ impl Inode for Node {
 
     fn lookup(&self, _: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         Ok(self.child(name)?)
+    }
+
+    fn revalidate(&self, parent: &dyn Inode, name: &[u8]) -> bool {
+        if self.upper.get().is_some() {
+            return true;
+        }
+        let above = parent.as_any().downcast_ref::<Node>().and_then(|dir| dir.lower.as_ref());
+        let (Some(lower), Some(above)) = (&self.lower, above) else { return true };
+        // What was not copied up has the name that it has below.
+        lower.inode.revalidate(&*above.inode, name)
     }
 
     fn create(&self, caller: &dyn Caller, name: &[u8], kind: CreateKind<'_>) -> Result<Arc<dyn Inode>, Errno> {

@@ -1,6 +1,6 @@
 //! What a directory of the overlay holds: lookups below, listings, emptiness.
 
-use super::node::Change;
+use super::node::{Below, Change, Lower};
 use super::{Node, System};
 use abi::Errno;
 use host::io::Sink;
@@ -9,6 +9,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use vfs::time::now_coarse;
 use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFlags};
 
 /// So many misses below make it worth while to learn all names.
@@ -41,16 +42,21 @@ impl Node {
     fn below(&self, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let lower = self.lower.as_ref().ok_or(Errno::ENOENT)?;
         let directory = self.directory()?;
-        if let Some(Some(names)) = directory.below.get()
-            && !names.contains(name)
-        {
-            return Err(Errno::ENOENT);
+        let known = directory.below.lock().clone();
+        if let Some(known) = known {
+            if known.mtime != lower.inode.attr()?.mtime {
+                *directory.below.lock() = None;
+                directory.misses.store(0, Ordering::Relaxed);
+            } else if known.names.as_ref().is_some_and(|names| !names.contains(name)) {
+                return Err(Errno::ENOENT);
+            }
         }
         match lower.inode.lookup(&System, name) {
             Ok(inode) => Ok(inode),
             Err(Errno::ENOENT) => {
                 if directory.misses.fetch_add(1, Ordering::Relaxed) == MISSES {
-                    let _ = directory.below.set(self.learn());
+                    let learnt = self.learn(lower).map(Arc::new);
+                    *directory.below.lock() = learnt;
                 }
                 Err(Errno::ENOENT)
             }
@@ -58,14 +64,21 @@ impl Node {
         }
     }
 
-    /// All names below, unless they are too many or can't be listed.
-    fn learn(&self) -> Option<HashSet<Box<[u8]>>> {
+    /// All names below. `None` if they can't be listed, or changed so lately that the next change might have the same
+    /// time.
+    fn learn(&self, lower: &Lower) -> Option<Below> {
+        const SETTLED: i64 = 2;
+        let mtime = lower.inode.attr().ok()?.mtime;
+        if now_coarse().sec.saturating_sub(mtime.sec) < SETTLED {
+            return None;
+        }
         let mut names = HashSet::new();
-        let listed = self.each_below(&mut |name, _, _| {
+        self.each_below(&mut |name, _, _| {
             names.insert(name.into());
             names.len() <= NAMES_MAX
-        });
-        (listed.is_ok() && names.len() <= NAMES_MAX).then_some(names)
+        })
+        .ok()?;
+        Some(Below { mtime, names: (names.len() <= NAMES_MAX).then_some(names) })
     }
 
     /// Whether the lower directory has a name.

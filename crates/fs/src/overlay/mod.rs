@@ -1,4 +1,4 @@
-//! A writable tree over a read-only one that never changes: a container's root file system.
+//! A writable tree over a read-only one that hardly ever changes: a container's root file system.
 //!
 //! Everything that differs from the lower tree is known in memory: each directory lists its *changes*, names that stand
 //! for something new or copied and names that are gone (whiteouts), and those hold their inodes. What did not change is
@@ -89,8 +89,8 @@ impl Shared {
     pub(crate) fn enter(&self, key: Key, new: Arc<Node>) -> Arc<Node> {
         let mut table = self.table.lock();
         match table.get(&key).and_then(Weak::upgrade) {
-            Some(old) => old,
-            None => {
+            Some(old) if old.kind == new.kind => old,
+            _ => {
                 table.insert(key, Arc::downgrade(&new));
                 new.clone()
             }
@@ -152,7 +152,7 @@ pub struct OverlayFs {
 }
 
 impl OverlayFs {
-    /// `lower`, which never changes, as it looks with the changes that are to come in `upper`, which is empty and used
+    /// `lower` as it looks with the changes that are to come in `upper`, which is empty and used
     /// by nobody else.
     ///
     /// # Errors
@@ -199,6 +199,10 @@ impl FileSystem for OverlayFs {
 
     fn root(&self) -> Arc<dyn Inode> {
         self.root.clone()
+    }
+
+    fn volatile(&self) -> bool {
+        self.shared.lower.fs().volatile()
     }
 
     fn statfs(&self) -> Result<StatFs, Errno> {

@@ -6,6 +6,7 @@ use lock::{Mutex, rank};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use vfs::time::Timespec;
 use vfs::{Attr, FileType, Inode, InodeCommon};
 
 /// How a name differs from what is below.
@@ -28,11 +29,19 @@ pub(crate) struct Directory {
     pub changes: Mutex<Changes>,
     /// How often something was not found below.
     pub misses: AtomicU32,
-    /// All names below, once that has happened often; `None` if they are too many.
-    pub below: OnceLock<Option<HashSet<Box<[u8]>>>>,
+    /// All names below, once that has happened often.
+    pub below: Mutex<Option<Arc<Below>>>,
 }
 
-/// The lower inode and its attributes, which never change.
+/// The names in a lower directory.
+pub(crate) struct Below {
+    /// When the directory changed last.
+    pub mtime: Timespec,
+    /// `None` if they are too many.
+    pub names: Option<HashSet<Box<[u8]>>>,
+}
+
+/// The lower inode, and its attributes when it was found: they say which inode it is.
 pub(crate) struct Lower {
     pub inode: Arc<dyn Inode>,
     pub attr: Attr,
@@ -78,7 +87,7 @@ impl Node {
             Box::new(Directory {
                 changes: Mutex::new(rank::OVERLAY, changes),
                 misses: AtomicU32::new(0),
-                below: OnceLock::new(),
+                below: Mutex::new(rank::LEAF, None),
             })
         });
         let ino = if lower.is_some() { shared.lower_ino(attr) } else { Shared::upper_ino(attr) };
@@ -110,7 +119,8 @@ impl Node {
     pub(super) fn from_lower(dir: &Node, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Node>, Errno> {
         let attr = inode.attr()?;
         let place = Place { keep: Some(dir.this()?), ..dir.place_in(name) };
-        if let Some(node) = dir.shared.find(Key::of(&attr)) {
+        // Numbers are given again, if the tree below changes after all.
+        if let Some(node) = dir.shared.find(Key::of(&attr)).filter(|node| node.kind == attr.kind) {
             if node.upper.get().is_none() {
                 node.set_place(Some(place));
             }
