@@ -74,13 +74,14 @@ impl CurrentTask {
         if has(c::CLONE_NEWNS) {
             fs.unshare_mounts();
         }
+        let exe = self.task.inner.lock().exe.clone();
         let inner = Inner {
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
             creds: self.creds.clone(),
             name: self.name(),
-            exe: self.exe(),
+            exe,
         };
         let tid = kernel.tree.lock().new_id()?;
         let group = self.clone_group(args, tid);
@@ -284,7 +285,7 @@ pub struct FirstProcess {
     /// The command name.
     pub name: Vec<u8>,
     /// The program.
-    pub exe: vfs::PathRef,
+    pub exe: vfs::Executable,
     /// Its resource limits.
     pub limits: Limits,
     /// Its controlling terminal, if it has one.

@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     /// The command name, at most 15 bytes.
     pub name: Vec<u8>,
     /// What /proc/PID/exe leads to.
-    pub exe: Option<vfs::PathRef>,
+    pub exe: Option<vfs::Executable>,
 }
 
 impl Task {
@@ -144,7 +144,7 @@ impl Task {
     /// The program it runs.
     #[must_use]
     pub fn exe(&self) -> Option<vfs::PathRef> {
-        self.inner.lock().exe.clone()
+        self.inner.lock().exe.as_ref().map(|exe| exe.place().clone())
     }
 
     /// What it is doing.

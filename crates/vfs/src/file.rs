@@ -330,6 +330,7 @@ impl OpenFile {
     pub fn new(path: PathRef, flags: OpenFlags, ops: Box<dyn FileOps>) -> OpenFile {
         if counts_as_writer(&path, flags) {
             path.mount.add_writer();
+            path.inode().common().writers.add_writer();
         }
         OpenFile {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -470,7 +471,7 @@ impl Drop for Offset<'_> {
     }
 }
 
-/// Whether a description keeps its mount from becoming read-only.
+/// Whether a description keeps its mount from becoming read-only and its inode from running.
 fn counts_as_writer(path: &PathRef, flags: OpenFlags) -> bool {
     flags.writable() && path.dentry.kind() == FileType::Regular
 }
@@ -480,6 +481,7 @@ impl Drop for OpenFile {
         *self.async_state.get_mut() = None;
         if counts_as_writer(&self.path, self.flags()) {
             self.path.mount.remove_writer();
+            self.path.inode().common().writers.remove_writer();
         }
         locks::release_description(self.path.inode(), self.id);
         if notify::active() && !self.is_path() {

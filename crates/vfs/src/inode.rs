@@ -86,6 +86,8 @@ pub trait FileSystem: Send + Sync + Any {
 #[derive(Default)]
 pub struct InodeCommon {
     slots: OnceLock<Box<Slots>>,
+    /// Writers and running programs.
+    pub(crate) writers: crate::WriteCount,
 }
 
 #[derive(Default)]

@@ -14,7 +14,7 @@ use host::io::SliceSink;
 use mm::{Layout, MemoryManager};
 use platform::Registers;
 use std::sync::Arc;
-use vfs::{CallState, Caller, Credentials, IoCx, OpenFile, PathRef};
+use vfs::{CallState, Caller, Credentials, Executable, IoCx, OpenFile};
 
 /// How much of a file decides its format (`BINPRM_BUF_SIZE`).
 const HEAD: usize = 256;
@@ -50,7 +50,7 @@ pub struct Loaded {
     /// Its first registers.
     pub regs: Registers,
     /// The file that runs; for a script its interpreter.
-    pub exe: PathRef,
+    pub exe: Executable,
     /// The command name: the last component of the path it was called by.
     pub name: Vec<u8>,
     /// Whom it runs as.
@@ -108,7 +108,7 @@ pub fn load(
     let mm = MemoryManager::new(kernel.frames.clone(), space, user, layout, crate::memory_limits(limits, &creds));
     let image = elf::load(&mm, &kernel.mounts.root(), &program.file, caller, &head, layout, open)?;
     let regs = stack::build(&mm, kernel, &creds, &program, &image)?;
-    Ok(Loaded { mm, regs, exe: program.file.path().clone(), name, creds })
+    Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })
 }
 
 pub(crate) fn random_word() -> u64 {

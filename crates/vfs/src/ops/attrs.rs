@@ -95,6 +95,7 @@ pub fn truncate(cx: &WalkCx<'_>, place: &PathRef, size: u64) -> Result<(), Errno
     }
     access::want_write(place)?;
     cx.permission(place, MAY_WRITE)?;
+    place.inode().common().writers.check()?;
     set_size(cx, place, size)
 }
 

@@ -176,6 +176,9 @@ fn open_place(cx: &WalkCx<'_>, place: &PathRef, mut flags: OpenFlags, created: b
     if flags.writable() && !special {
         access::want_write(place)?;
     }
+    if flags.writable() && kind == FileType::Regular {
+        place.inode().common().writers.check()?;
+    }
     flags |= OpenFlags::LARGEFILE;
     let file = match kind {
         FileType::Fifo => cx.special.open_fifo(place, flags, cx.caller)?,
@@ -212,7 +215,7 @@ fn may_open(cx: &WalkCx<'_>, place: &PathRef, kind: FileType, flags: OpenFlags) 
 /// Opens a program for execve(2) (`do_open_execat`).
 ///
 /// # Errors
-/// `EACCES` for what is not executable or no regular file, and the errors of a walk.
+/// `EACCES` for what is not executable or no regular file, `ETXTBSY` for what is open for writing, and the errors of a walk.
 pub fn open_exec(cx: &WalkCx<'_>, at: At<'_>, walk: WalkFlags) -> Result<OpenFile, Errno> {
     let place = cx.resolve(at, walk)?;
     match place.dentry.kind() {
@@ -221,6 +224,7 @@ pub fn open_exec(cx: &WalkCx<'_>, at: At<'_>, walk: WalkFlags) -> Result<OpenFil
         _ => return Err(Errno::EACCES),
     }
     cx.permission(&place, MAY_EXEC)?;
+    place.inode().common().writers.check_run()?;
     let file = place.inode().open(&place, OpenFlags::LARGEFILE, cx.caller)?;
     notify::opened(&place.dentry);
     Ok(file)

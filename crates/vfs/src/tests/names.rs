@@ -286,3 +286,22 @@ fn deleted_dentries_leave_the_cache() {
     sh.unlink("/f").unwrap();
     assert!(weak.upgrade().is_none());
 }
+
+#[test]
+fn running_programs_are_not_written_to() {
+    let world = World::new();
+    let sh = Shell::root(&world);
+    let writer = sh.open("/p", OpenFlags::CREAT | OpenFlags::RDWR, 0o755).unwrap();
+    let run = || ops::open_exec(&sh.0, At::cwd(b"/p"), WalkFlags::FOLLOW);
+    assert_eq!(run().err(), Some(Errno::ETXTBSY));
+    assert!(Executable::new(sh.place("/p")).is_err());
+    drop(writer);
+    let program = Executable::new(run().unwrap().path().clone()).unwrap();
+    let copy = program.clone();
+    drop(program);
+    assert_eq!(sh.open("/p", OpenFlags::WRONLY, 0).err(), Some(Errno::ETXTBSY));
+    assert_eq!(ops::truncate(&sh.0, &sh.place("/p"), 0), Err(Errno::ETXTBSY));
+    assert!(sh.open("/p", OpenFlags::empty(), 0).is_ok());
+    drop(copy);
+    assert!(sh.open("/p", OpenFlags::WRONLY, 0).is_ok());
+}
