@@ -146,8 +146,11 @@ CASE(futex_requeued_waiter_times_out)
 	uint32_t w1 = 1, w2 = 2;
 	struct timespec soon = {1, 500000000};
 	struct waiter w = {.word = &w1, .val = 1, .op = FUTEX_WAIT_PRIVATE, .until = &soon};
-	pthread_t t = start_waiter(&w);
-	EXPECT_EQ(futex_n(&w1, FUTEX_CMP_REQUEUE_PRIVATE, 0, 9, &w2, 1), 1);
+	pthread_t t = thread_start(wait_on, &w);
+	int64_t end = now_ms() + 1000;
+	while (futex_n(&w1, FUTEX_CMP_REQUEUE_PRIVATE, 0, 9, &w2, 1) != 1 && now_ms() < end)
+		sleep_ms(1);
+	CHECK(now_ms() < end);
 	thread_join(t);
 	EXPECT_EQ(w.result, -1);
 	EXPECT_EQ(w.err, ETIMEDOUT);
