@@ -59,7 +59,7 @@ CASE(openpty_by_the_library)
 	EXPECT_EQ(ttyname_r(s, back, sizeof back), 0);
 	EXPECT_STR(back, name);
 	EXPECT_EQ(ttyname_r(m, back, sizeof back), 0);
-	EXPECT_STR(back, "/dev/ptmx");
+	CHECK(!strcmp(back, "/dev/ptmx") || !strcmp(back, "/dev/pts/ptmx")); /* one may be a link to the other */
 	EXPECT_EQ(ptsname_r(s, name, sizeof name), ENOTTY);
 }
 

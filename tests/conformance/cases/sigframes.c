@@ -456,8 +456,9 @@ CASE(rounding_mode_comes_back)
 	__asm__ volatile("fnstcw %0; stmxcsr %1" : "=m"(cw2), "=m"(mx2));
 	EXPECT_EQ(cw2, 0x0f7f);
 	EXPECT_EQ(mx2 & 0xffc0, 0x7f80);
-	/* A handler begins with the mode of what it interrupts. */
-	RECORD("inside", "%#x %#x", control_inside, mxcsr_inside & 0xffc0);
+	/* A handler begins with the modes of a new program, whatever it interrupts. */
+	EXPECT_EQ(control_inside, 0x37f);
+	EXPECT_EQ(mxcsr_inside & 0xffc0, 0x1f80);
 }
 
 static volatile long flags_inside, align_inside;
