@@ -45,8 +45,35 @@ pub fn platform(maps: File, writable: bool) -> Result<Arc<systrap::Systrap>, Fai
     Ok(Arc::new(platform))
 }
 
+/// A terminal that is raw while the guest has it: lines need a carriage return.
+struct RawTerminal(File);
+
+impl Write for RawTerminal {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let ends = bytes.iter().filter(|b| **b == b'\n').count();
+        let mut line = Vec::with_capacity(bytes.len() + ends);
+        for byte in bytes {
+            if *byte == b'\n' {
+                line.push(b'\r');
+            }
+            line.push(*byte);
+        }
+        self.0.write_all(&line)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn tracing(spec: &Spec, log: Option<OwnedFd>, trace: Option<OwnedFd>) -> Trace {
-    let boxed = |fd: OwnedFd| Box::new(File::from(fd)) as Box<dyn Write + Send>;
+    let boxed = |fd: OwnedFd| -> Box<dyn Write + Send> {
+        if spec.console.is_some() && host::terminal::settings(&fd).is_ok() {
+            return Box::new(RawTerminal(File::from(fd)));
+        }
+        Box::new(File::from(fd))
+    };
     let copy = log.as_ref().and_then(|log| log.try_clone().ok());
     let strace = spec.strace.as_ref().zip(trace.or(copy)).map(|(wanted, to)| {
         let names = match wanted {

@@ -28,7 +28,7 @@ pub enum Request {
 /// From the Sentry to the command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// The guest's first process runs.
+    /// The guest's first process is about to run.
     Started,
     /// A signal stopped it.
     Stopped(i32),

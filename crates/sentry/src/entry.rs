@@ -126,7 +126,8 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let console = console.map(|(tty, stream)| Console::new(tty, stream, reactor.clone()));
     let kernel = sandbox.kernel;
     kernel.set_observer(Box::new(Messenger { reactor: reactor.clone(), console: console.is_some() }));
-    program::start(&kernel, spec, fds, tty)?;
-    let _ = control.report(&Report::Started);
+    program::start(&kernel, spec, fds, tty, || {
+        let _ = control.report(&Report::Started);
+    })?;
     reactor.run(&kernel, console)
 }

@@ -74,11 +74,17 @@ pub fn walk<'a>(kernel: &'a Kernel, caller: &'a Myself, fs: &FsContext) -> WalkC
     }
 }
 
-/// Starts the command.
+/// Starts the command. `ready` is called once nothing of the guest's can be at fault any more, before it runs.
 ///
 /// # Errors
 /// With the status 127 if it is not found, 126 if it can't be executed.
-pub fn start(kernel: &Arc<Kernel>, spec: &Spec, fds: Arc<FdTable>, tty: Option<Arc<Tty>>) -> Result<(), Failure> {
+pub fn start(
+    kernel: &Arc<Kernel>,
+    spec: &Spec,
+    fds: Arc<FdTable>,
+    tty: Option<Arc<Tty>>,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
     let creds = Credentials::new(spec.uid, spec.gid, &spec.groups);
     let caller = Myself(Arc::new(creds));
     let fs = FsContext::new(kernel.mounts.clone());
@@ -97,6 +103,7 @@ pub fn start(kernel: &Arc<Kernel>, spec: &Spec, fds: Arc<FdTable>, tty: Option<A
         limits,
         tty,
     };
+    ready();
     kernel.start_first(first).map_err(|errno| Failure::ours(format!("cannot start a process: {}", describe(errno))))
 }
 

@@ -90,7 +90,8 @@ pub fn attach(sandbox: Sandbox) -> Result<u8, Failure> {
         input_ended: false,
         output_ended: false,
     });
-    let mut session = Session { sentry: sandbox.sentry, control: sandbox.control, signals, relay, ended: None };
+    let mut session =
+        Session { sentry: sandbox.sentry, control: sandbox.control, signals, relay, started: false, ended: None };
     let result = session.run();
     if let Some(relay) = &mut session.relay {
         relay.terminal.detach();
@@ -108,6 +109,8 @@ struct Session {
     control: sentry::control::Channel,
     signals: SignalFd,
     relay: Option<Relay>,
+    /// The guest runs.
+    started: bool,
     /// The guest has ended; its last output may still be on its way.
     ended: Option<u8>,
 }
@@ -122,7 +125,6 @@ struct Ready {
 
 impl Session {
     fn run(&mut self) -> Result<u8, Failure> {
-        self.take_terminal();
         loop {
             if let Some(status) = self.ended
                 && self.relay.as_ref().is_none_or(Relay::drained)
@@ -180,7 +182,9 @@ impl Session {
         while self.ended.is_none() {
             match self.control.next_report() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Report::Started | Report::Continued)) => {}
+                Ok(Some(Report::Continued)) => {}
+                // Not before: a command that can't be started leaves the terminal alone.
+                Ok(Some(Report::Started)) => self.started = true,
                 Ok(Some(Report::Stopped(signal))) => self.stop(signal),
                 Ok(Some(Report::Exited(status))) => self.ended = Some(status),
                 Ok(Some(Report::Killed(signal))) => {
@@ -232,7 +236,7 @@ impl Session {
     /// Makes the terminal raw if this process is in its foreground.
     fn take_terminal(&mut self) {
         let Some(relay) = &mut self.relay else { return };
-        if relay.terminal.attached() || relay.input_ended || !relay.terminal.in_foreground() {
+        if !self.started || relay.terminal.attached() || relay.input_ended || !relay.terminal.in_foreground() {
             return;
         }
         let Ok(settings) = relay.terminal.settings() else { return };
