@@ -38,6 +38,9 @@ pub struct CloneArgs {
     pub tls: u64,
 }
 
+/// Installs a pidfd of a new process in the caller's table and returns its number.
+pub type MakePidfd<'a> = dyn FnMut(&CurrentTask, &Arc<ThreadGroup>) -> Result<i32, Errno> + 'a;
+
 const fn flag(bit: u32) -> u64 {
     bit as u64
 }
@@ -55,11 +58,7 @@ impl CurrentTask {
     ///
     /// # Errors
     /// Those of clone(2).
-    pub fn clone_task(
-        &mut self,
-        args: &CloneArgs,
-        make_pidfd: &mut dyn FnMut(&CurrentTask, &Arc<ThreadGroup>) -> Result<i32, Errno>,
-    ) -> Result<i32, SysErr> {
+    pub fn clone_task(&mut self, args: &CloneArgs, make_pidfd: &mut MakePidfd<'_>) -> Result<i32, SysErr> {
         let has = |bit: u32| args.flags & flag(bit) != 0;
         check_flags(args)?;
         if has(c::CLONE_NEWNS) && !self.creds.capable(vfs::Capability::SysAdmin) {

@@ -126,20 +126,20 @@ impl Kernel {
     /// The process was stopped: its parent learns of it.
     pub(crate) fn notify_stopped(&self, pid: i32, signal: Signal) {
         self.notify_job(pid, code::CLD_STOPPED, signal);
-        if pid == self.first_process() {
-            if let Some(observer) = self.observer() {
-                observer.stopped(signal);
-            }
+        if pid == self.first_process()
+            && let Some(observer) = self.observer()
+        {
+            observer.stopped(signal);
         }
     }
 
     /// The process was continued: its parent learns of it.
     pub(crate) fn notify_continued(&self, pid: i32) {
         self.notify_job(pid, code::CLD_CONTINUED, SIGCONT);
-        if pid == self.first_process() {
-            if let Some(observer) = self.observer() {
-                observer.continued();
-            }
+        if pid == self.first_process()
+            && let Some(observer) = self.observer()
+        {
+            observer.continued();
         }
     }
 

@@ -4,7 +4,9 @@ use lock::{Mutex, rank};
 use std::io::Write;
 use std::time::Instant;
 
-type Out = Mutex<Box<dyn Write + Send>>;
+/// Takes the lines.
+pub type Writer = Box<dyn Write + Send>;
+type Out = Mutex<Writer>;
 
 /// What is traced, and where to. A line is one write, so lines of tasks never mix.
 pub struct Trace {
@@ -16,10 +18,7 @@ pub struct Trace {
 impl Trace {
     /// With a debug log and a trace of system calls (of those named, or all), or neither.
     #[must_use]
-    pub fn new(
-        log: Option<Box<dyn Write + Send>>,
-        strace: Option<(Option<Vec<String>>, Box<dyn Write + Send>)>,
-    ) -> Trace {
+    pub fn new(log: Option<Writer>, strace: Option<(Option<Vec<String>>, Writer)>) -> Trace {
         let out = |out| Mutex::new(rank::LEAF, out);
         Trace { log: log.map(out), strace: strace.map(|(only, to)| (only, out(to))), start: Instant::now() }
     }

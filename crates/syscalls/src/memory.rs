@@ -56,7 +56,7 @@ fn mmap(t: &mut CurrentTask, a: Args) -> SysResult {
         })
     };
     let offset = a.u64(5);
-    if offset % abi::PAGE_SIZE != 0 {
+    if !offset.is_multiple_of(abi::PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }
     Ok(t.mm().mmap(MmapArgs { addr: a.u64(0), len: a.u64(1), prot: a.u32(2), flags, file, offset })?)
@@ -89,7 +89,7 @@ fn msync(t: &mut CurrentTask, a: Args) -> SysResult {
 fn mincore(t: &mut CurrentTask, a: Args) -> SysResult {
     const PART: u64 = 4096;
     let (addr, len, vec) = (a.u64(0), a.u64(1), a.u64(2));
-    if addr % abi::PAGE_SIZE != 0 {
+    if !addr.is_multiple_of(abi::PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }
     let pages = len.div_ceil(abi::PAGE_SIZE);

@@ -59,7 +59,7 @@ impl Down {
     }
 
     fn align(&mut self, to: u64) {
-        while self.at() % to != 0 {
+        while !self.at().is_multiple_of(to) {
             self.bytes.push(0);
         }
     }
@@ -110,7 +110,7 @@ pub(super) fn build(
     words.extend(&env);
     words.push(0);
     words.extend(&auxv);
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         stack.push(&[0; 8]);
     }
     for word in words.iter().rev() {

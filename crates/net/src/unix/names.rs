@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use vfs::{At, FileType, WalkFlags, ops};
 
+type BoundNames = HashMap<(u32, Vec<u8>), Weak<UnixSocket>>;
+
 /// The abstract names of a network namespace.
 pub struct Abstract {
-    bound: Mutex<HashMap<(u32, Vec<u8>), Weak<UnixSocket>>>,
+    bound: Mutex<BoundNames>,
     next: AtomicU32,
 }
 

@@ -70,8 +70,10 @@ struct Context {
     queue: WaitQueue,
 }
 
+type Contexts = HashMap<(u64, u64), Arc<Context>>;
+
 /// By memory manager and id.
-static CONTEXTS: Mutex<Option<HashMap<(u64, u64), Arc<Context>>>> = Mutex::new(rank::LEAF, None);
+static CONTEXTS: Mutex<Option<Contexts>> = Mutex::new(rank::LEAF, None);
 
 fn find(t: &CurrentTask, id: u64) -> Result<Arc<Context>, Errno> {
     let key = (t.mm().id(), id);
