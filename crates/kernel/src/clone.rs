@@ -145,6 +145,7 @@ impl CurrentTask {
         let limits = self.group.limits.lock().clone();
         let group = ThreadGroup::new(tid, actions, limits, self.kernel.uptime_ns());
         group.dumpable.store(self.group.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+        group.oom_score_adj.store(self.group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
         group
     }
 

@@ -1,6 +1,6 @@
 //! The end of threads and processes, and what others learn of it (exit(2), exit_group(2)).
 
-use crate::group::{ExitStatus, ThreadGroup};
+use crate::group::{ExitStatus, Remains, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::signal::GroupStop;
 use crate::task::CurrentTask;
@@ -43,6 +43,9 @@ impl CurrentTask {
         {
             let _tree = kernel.tree.lock();
             task.retire_cpu();
+        }
+        if tid == group.tgid {
+            let _ = group.remains.set(Remains { name: task.name(), creds: task.creds() });
         }
         kernel.thread_ended(&group, tid, status, last);
     }

@@ -7,7 +7,7 @@ use abi::Errno;
 use lock::{Mutex, rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vfs::OpenFile;
+use vfs::{OpenFile, OpenFlags};
 
 /// A file descriptor's number, not yet known to be valid.
 pub type Fd = i32;
@@ -232,6 +232,16 @@ impl FdTable {
     pub fn list(&self) -> Vec<Fd> {
         let slots = self.slots.lock();
         slots.slots.iter().enumerate().filter(|(_, s)| s.is_some()).filter_map(|(i, _)| Fd::try_from(i).ok()).collect()
+    }
+
+    /// The flags of the description behind `fd`, and whether it is to be closed on execve(2).
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn flags(&self, fd: Fd) -> Result<(OpenFlags, bool), Errno> {
+        let slots = self.slots.lock();
+        let slot = slots.get(fd)?;
+        Ok((slot.file.flags(), slot.cloexec))
     }
 
     /// The size of the table as /proc/PID/status shows it (`FDSize`).

@@ -4,8 +4,9 @@ use crate::limits::Limits;
 use crate::signal::{GroupSignals, SignalActions};
 use abi::signal::Signal;
 use lock::{Mutex, rank};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use vfs::Credentials;
 use vfs::wait::WaitQueue;
 
 /// How a process ended.
@@ -42,6 +43,15 @@ pub struct CpuTime {
     pub system: AtomicU64,
 }
 
+/// What /proc shows of a leader that has ended.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Its command name.
+    pub name: Vec<u8>,
+    /// Its credentials.
+    pub creds: Arc<Credentials>,
+}
+
 /// What the threads of a process share.
 pub struct ThreadGroup {
     /// The process id.
@@ -65,6 +75,10 @@ pub struct ThreadGroup {
     pub dumpable: AtomicBool,
     /// `PR_SET_CHILD_SUBREAPER`.
     pub subreaper: AtomicBool,
+    /// /proc/PID/oom_score_adj.
+    pub oom_score_adj: AtomicI32,
+    /// What is left of the leader once that has ended: a zombie is still shown.
+    pub remains: OnceLock<Remains>,
     /// When it started, in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     /// Threads wait here for the others to end (execve(2)), and the parent of a vfork(2) for its child.
@@ -89,6 +103,8 @@ impl ThreadGroup {
             did_exec: AtomicBool::new(false),
             dumpable: AtomicBool::new(true),
             subreaper: AtomicBool::new(false),
+            oom_score_adj: AtomicI32::new(0),
+            remains: OnceLock::new(),
             start_ns,
             thread_events: WaitQueue::new(),
             timers: crate::timer::ProcessTimers::default(),

@@ -2,7 +2,7 @@
 //!
 //! One Sentry thread runs each guest task ([`run`]). [`Task`] is what others see of it, [`CurrentTask`] what only that
 //! thread holds. Strong references point down (task to process, memory, tables); upward links are ids in the process
-//! [`tree`]. Lock order: `lock::rank`; the ranks up to `FD_TABLE` are this crate's, and no guest memory is touched under
+//! [`tree`]. Lock order: `lock::rank`; the ranks from `PROC_TREE` to `FD_TABLE` are this crate's, and no guest memory is touched under
 //! them.
 
 pub mod async_io;
@@ -32,7 +32,7 @@ pub mod work;
 pub use error::{Restart, SysErr, SysResult, WaitEnd};
 pub use fd_table::{Fd, FdTable};
 pub use fs_context::FsContext;
-pub use group::{CpuTime, ExitStatus, ThreadGroup};
+pub use group::{CpuTime, ExitStatus, Remains, ThreadGroup};
 pub use kernel::{Dispatch, FsMaker, Kernel, Observer, Parts, Uts};
 pub use park::Parker;
 pub use task::{CurrentTask, RestartBlock, RunState, Task, current};

@@ -117,6 +117,12 @@ impl Task {
         self.inner.lock().fds.clone()
     }
 
+    /// Looks at its descriptors without taking a reference, which could be the last one and close them; `None` once it is
+    /// ending. `look` runs under a lock.
+    pub fn with_fds<T>(&self, look: impl FnOnce(&FdTable) -> T) -> Option<T> {
+        self.inner.lock().fds.as_deref().map(look)
+    }
+
     /// Its root and working directory; `None` once it is ending.
     #[must_use]
     pub fn fs(&self) -> Option<Arc<FsContext>> {

@@ -1,7 +1,7 @@
 //! Every lock rank, lowest (taken first) to highest (taken last).
 //!
-//! Under ranks below `OFFSET` no guest memory may be touched. Under ranks from `OFFSET` up to `FUTEX` it may, since the
-//! fault path takes only ranks from `VMAS` on. Effects that need a lower rank (signals caused under a terminal's
+//! Under ranks from `PROC_TREE` to `FD_TABLE` no guest memory may be touched, and nothing slow be done. Under the others up
+//! to `FUTEX` it may, since the fault path takes only ranks from `VMAS` on. Effects that need a lower rank (signals caused under a terminal's
 //! lock, say) are returned as values and applied after release.
 
 /// A place in the lock order.
@@ -26,34 +26,35 @@ ranks! {
     4 EPOLL_NESTING;
     /// An epoll set: its files are asked under it whether they are ready.
     5 EPOLL;
-    /// The process tree: ids, parents, groups, sessions (Linux's `tasklist_lock`).
-    10 PROC_TREE;
-    /// One thread group: threads, exit state, limits.
-    20 THREAD_GROUP;
-    /// Signal actions and pending queues (Linux's `siglock`).
-    30 SIGNALS;
-    /// A table of signal actions.
-    32 ACTIONS;
-    /// A task's own small state.
-    40 TASK;
-    /// A process's timers.
-    45 TIMERS;
-    /// Root and working directory, umask.
-    50 FS_CONTEXT;
-    /// A descriptor table.
-    52 FD_TABLE;
     /// A file description's offset.
-    60 OFFSET;
+    10 OFFSET;
     /// The mount tree.
-    70 MOUNTS;
+    12 MOUNTS;
     /// One rename at a time in a file system (`s_vfs_rename_mutex`).
-    80 RENAME;
+    14 RENAME;
     /// Children of a dentry.
-    90 DENTRY;
+    16 DENTRY;
     /// An overlay's inode: held while the layers below are called.
-    95 OVERLAY;
+    18 OVERLAY;
     /// An inode's metadata or a directory's entries.
-    100 INODE;
+    20 INODE;
+    /// The process tree: ids, parents, groups, sessions (Linux's `tasklist_lock`). Above directories and offsets, for
+    /// looking up a name in /proc and reading a file there ask for processes.
+    40 PROC_TREE;
+    /// One thread group: threads, exit state, limits.
+    50 THREAD_GROUP;
+    /// Signal actions and pending queues (Linux's `siglock`).
+    60 SIGNALS;
+    /// A table of signal actions.
+    62 ACTIONS;
+    /// A task's own small state.
+    70 TASK;
+    /// A process's timers.
+    75 TIMERS;
+    /// Root and working directory, umask.
+    80 FS_CONTEXT;
+    /// A descriptor table.
+    82 FD_TABLE;
     /// A terminal.
     104 TTY;
     /// The object behind a description: pipe, eventfd, timerfd and the like.

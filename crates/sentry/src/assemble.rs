@@ -14,6 +14,7 @@ use fs::hostfd::{WithDonated, donate};
 use fs::hostfs::{HostFs, Sharing};
 use fs::overlay::OverlayFs;
 use fs::pipe::Fifos;
+use fs::proc::{About, ProcFs};
 use fs::tmpfs::{Options, TmpFs};
 use host::frames::FrameAllocator;
 use host::memfile::{DEFAULT_SIZE, MemoryFile};
@@ -138,11 +139,28 @@ pub fn sandbox(
     // On the host itself nothing is made that nobody asked for.
     let make = !spec.writable;
     mount_own(&kernel, &frames, &terminals, make)?;
+    mount_machine(&kernel, make);
     register_types(&kernel);
     for (volume, tree) in spec.volumes.iter().zip(trees.volumes) {
         mount_volume(&kernel, volume, tree, make)?;
     }
     Ok(Sandbox { kernel, terminals })
+}
+
+/// Mounts what shows processes and the machine.
+fn mount_machine(kernel: &Arc<Kernel>, make: bool) {
+    let usual = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let proc = ProcFs::new(About { release: syscalls::RELEASE, version: syscalls::VERSION });
+    proc.bind(kernel);
+    let fs = proc.file_system();
+    kernel.register_fs(
+        "proc",
+        Arc::new({
+            let fs = fs.clone();
+            move |_, _, _| Ok(fs.clone())
+        }),
+    );
+    mount(kernel, fs, b"proc", b"/proc", usual, make);
 }
 
 /// What mount(2) can mount.

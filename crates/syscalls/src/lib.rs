@@ -25,4 +25,5 @@ mod timerfd;
 mod user;
 
 pub use args::{Arg, Args};
+pub use system::{RELEASE, VERSION};
 pub use table::{Entry, Handler, Table, serves};

@@ -29,7 +29,8 @@ const ARCH: &[(u64, &str)] =
 
 /// What uname(2) calls itself: a recent long-term kernel, whose interfaces are served here.
 pub const RELEASE: &str = "6.12.0-vizor";
-const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Vizor";
+/// And which build.
+pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Vizor";
 const UTS_LEN: usize = 65;
 
 fn uname(t: &mut CurrentTask, a: Args) -> SysResult {
