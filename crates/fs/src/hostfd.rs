@@ -236,8 +236,9 @@ pub fn donate(fd: OwnedFd, name: &[u8], reactor: &Arc<dyn Reactor>) -> Result<Op
     }
     let inode = Arc::new(DonatedInode(donated.clone()));
     let fs = Arc::new(DonatedFs { dev: vfs::anon::anonymous_dev(), root: inode.clone() });
+    // Its place is not the mount's root, which would be shown as `/`.
+    let mount = Mount::new(fs, Dentry::root(inode.clone()), b"none", MountFlags::empty());
     let dentry = Dentry::anonymous(inode, name);
-    let mount = Mount::new(fs, dentry.clone(), b"none", MountFlags::empty());
     let ops = HostFd { donated, own_offset: false };
     Ok(OpenFile::new(PathRef { mount, dentry }, flags, Box::new(ops)))
 }
