@@ -25,6 +25,8 @@ pub const SIZE_MAX: usize = 1 << 20;
 
 struct State {
     ring: Ring,
+    /// It is no FIFO but was made by pipe(2): opening it by way of /proc waits for nobody.
+    nameless: bool,
     readers: u32,
     writers: u32,
     /// How many times it was opened for reading and for writing, for those who wait in open(2).
@@ -40,7 +42,8 @@ pub struct Pipe {
 
 impl Default for Pipe {
     fn default() -> Pipe {
-        let state = State { ring: Ring::new(), readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
+        let state =
+            State { ring: Ring::new(), nameless: false, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
         Pipe { state: Mutex::new(rank::FILE_OBJECT, state), queue: WaitQueue::new() }
     }
 }
@@ -238,7 +241,11 @@ pub fn new_pipe(caller: &dyn Caller, flags: OpenFlags) -> (OpenFile, OpenFile) {
     let place = vfs::anon::pipefs().place("pipe", FileType::Fifo, 0o600, caller);
     // Found again by an open of /proc/PID/fd/N.
     let _ = place.inode().common().endpoint(|| pipe.clone());
-    pipe.lock().join(true, true);
+    {
+        let mut state = pipe.lock();
+        state.nameless = true;
+        state.join(true, true);
+    }
     let end = |read: bool| {
         Box::new(PipeEnd {
             pipe: pipe.clone(),
@@ -263,13 +270,14 @@ pub fn open_fifo(at: &PathRef, flags: OpenFlags) -> Result<OpenFile, Errno> {
     let (read, write, nonblock) = (flags.readable(), flags.writable(), flags.contains(OpenFlags::NONBLOCK));
     let (partner, writers_before) = {
         let mut state = pipe.lock();
-        if write && !read && nonblock && state.readers == 0 {
+        if write && !read && nonblock && state.readers == 0 && !state.nameless {
             return Err(Errno::ENXIO);
         }
         if state.readers == 0 && state.writers == 0 {
             state.ring.reset();
         }
         let partner = match (read, write) {
+            _ if state.nameless => Partner::None,
             (true, false) if state.writers == 0 && !nonblock => Partner::Writer(state.writer_opens),
             (false, true) if state.readers == 0 => Partner::Reader(state.reader_opens),
             _ => Partner::None,
