@@ -33,13 +33,15 @@ use vfs::{Caller, Capability};
 /// # Errors
 /// `EAFNOSUPPORT`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT`, `EPERM`.
 pub fn create(
-    _space: &Arc<Namespace>,
+    space: &Arc<Namespace>,
     caller: &dyn Caller,
     family: u32,
     kind: u32,
-    _protocol: u32,
+    protocol: u32,
 ) -> Result<Arc<dyn Socket>, Errno> {
     match family {
+        n::AF_INET | n::AF_INET6 => inet::create(space, caller, family, kind, protocol),
+        n::AF_NETLINK => netlink::create(space, kind, protocol),
         n::AF_PACKET if !caller.creds().capable(Capability::NetRaw) => Err(Errno::EPERM),
         n::AF_PACKET if !matches!(kind, n::SOCK_RAW | n::SOCK_DGRAM) => Err(Errno::ESOCKTNOSUPPORT),
         n::AF_PACKET => Err(Errno::EPERM),

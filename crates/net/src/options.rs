@@ -81,6 +81,18 @@ impl From<Values> for Options {
     }
 }
 
+/// What a socket that never has a local peer says of it.
+///
+/// # Errors
+/// `ENODATA`, `ENOPROTOOPT`.
+pub fn of_no_peer(name: u32) -> Result<Vec<u8>, Errno> {
+    match name {
+        n::SO_PEERCRED => Ok([0u32, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat()),
+        n::SO_PEERGROUPS => Err(Errno::ENODATA),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
 /// An `int` option's value.
 ///
 /// # Errors

@@ -74,4 +74,18 @@ impl UnixSocket {
     fn error_event(&self) -> Events {
         if self.flow.options.get().error.is_some() { Events::ERR } else { Events::empty() }
     }
+
+    /// Flags, state and name as /proc/net/unix shows them.
+    #[must_use]
+    pub fn summary(&self) -> (u32, u8, Vec<u8>) {
+        /// `SO_ACCEPTCON`, and Linux's `SS_UNCONNECTED` and `SS_CONNECTED`.
+        const LISTENS: u32 = 0x1_0000;
+        let state = self.state.lock();
+        let (flags, number) = match state.phase {
+            Phase::Listening { .. } => (LISTENS, 1),
+            Phase::Connected => (0, 3),
+            Phase::Idle => (0, 1),
+        };
+        (flags, number, state.name.clone())
+    }
 }
