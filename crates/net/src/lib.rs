@@ -21,6 +21,8 @@ pub mod options;
 pub mod procnet;
 pub mod queue;
 pub mod socket;
+#[cfg(test)]
+mod tests;
 pub mod unix;
 
 use abi::Errno;

@@ -207,14 +207,15 @@ impl TcpSocket {
                     };
                 }
             }
-            if state.queue.is_empty() || state.reset {
+            if state.queue.is_empty() {
+                // Once the peer has said that there is no more, no later error says otherwise.
+                if state.peer_done {
+                    return Ok(Received::default());
+                }
                 if let Some(errno) = self.options.take_error() {
-                    // A reset that a send caused is `EPIPE` to the next send, and to a reader `ECONNRESET`.
-                    let errno = if errno == Errno::EPIPE { Errno::ECONNRESET } else { errno };
                     return Err(errno.into());
                 }
-                let ended = state.peer_done || state.shut_read || state.reset;
-                return if ended { Ok(Received::default()) } else { Err(IoError::WouldBlock) };
+                return if state.shut_read { Ok(Received::default()) } else { Err(IoError::WouldBlock) };
             }
             let before = state.queue.cost();
             let got = if flags.contains(SendFlags::TRUNC) && !peek {

@@ -249,7 +249,7 @@ impl TcpSocket {
         let Some(peer) = peer.filter(|p| !std::ptr::eq(Arc::as_ptr(p), self)) else { return };
         let was_reset = {
             let mut state = peer.state.lock();
-            state.peer_done = true;
+            state.peer_done |= !reset;
             if reset && !state.reset {
                 state.reset = true;
                 (state.shut_read, state.shut_write) = (true, true);
