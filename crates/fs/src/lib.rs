@@ -8,7 +8,7 @@
 //! - [`pidfd`]: descriptors of processes.
 //! - [`overlay`]: a writable tree over a read-only one.
 //! - [`pipe`]: pipes and FIFOs.
-//! - [`proc`]: processes and the machine as files; made with [`synth`].
+//! - [`proc`], [`sys`]: processes and the machine as files; made with [`synth`].
 //! - [`hostfd`]: the descriptors that the sandbox's caller donated.
 //! - [`signalfd`]: signals that are read.
 //! - [`timerfd`]: timers that are read.
@@ -26,6 +26,7 @@ pub mod pipe;
 pub mod proc;
 pub mod signalfd;
 pub mod synth;
+pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
 

@@ -161,6 +161,15 @@ fn mount_machine(kernel: &Arc<Kernel>, make: bool) {
         }),
     );
     mount(kernel, fs, b"proc", b"/proc", usual, make);
+    let sys = fs::sys::new();
+    kernel.register_fs(
+        "sysfs",
+        Arc::new({
+            let sys = sys.clone();
+            move |_, _, _| Ok(sys.clone())
+        }),
+    );
+    mount(kernel, sys, b"sysfs", b"/sys", usual | MountFlags::RDONLY, make);
 }
 
 /// What mount(2) can mount.
