@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     lower: Arc<Mount>,
     /// Live inodes that exist below, so that each lower inode has only one.
     table: Mutex<HashMap<Key, Weak<Node>>>,
-    /// Copied files that have further names below, which lead to them only by this.
+    /// Files that were copied or lost a name here, and have further names below, which lead to them only by this.
     linked: Mutex<HashMap<Key, Arc<Node>>>,
 }
 

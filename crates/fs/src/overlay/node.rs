@@ -181,8 +181,14 @@ impl Node {
     pub(super) fn relink(&self, by: i32) {
         let Some(lower) = &self.lower else { return };
         let links = self.links.fetch_add(by, Ordering::Relaxed).saturating_add(by);
+        let key = Key::of(&lower.attr);
         if i64::from(links) + i64::from(lower.attr.nlink) <= 0 {
-            self.shared.unpin(Key::of(&lower.attr));
+            self.shared.unpin(key);
+        } else if lower.attr.nlink > 1
+            && let Some(this) = self.this.upgrade()
+        {
+            // Its other names below lead to this inode, which knows how many are left.
+            self.shared.pin(key, &this);
         }
     }
 }

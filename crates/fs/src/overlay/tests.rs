@@ -108,6 +108,15 @@ fn writing_copies_up_and_keeps_identity() {
 }
 
 #[test]
+fn links_below_are_counted_even_if_nobody_holds_the_file() {
+    let (_tree, fs, root) = overlay("links");
+    remove(&root, "a", "file").unwrap();
+    assert_eq!(at(&root, "a/b/other").unwrap().attr().unwrap().nlink, 1);
+    assert_eq!(text(&fs, &root, "a/b/other"), "hello");
+    remove(&root, "a/b", "other").unwrap();
+}
+
+#[test]
 fn removed_names_stay_away_and_come_back_new() {
     let (_tree, fs, root) = overlay("remove");
     assert_eq!(remove(&root, "", "a"), Err(Errno::ENOTEMPTY));
