@@ -262,7 +262,7 @@ impl FileOps for SynthFile {
     }
 
     fn read_at(&self, io: &IoCx<'_>, offset: u64, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        put_from(&*self.content(io.caller, offset)?, offset, dst)
+        put_from(&self.content(io.caller, offset)?, offset, dst)
     }
 
     fn write_at(&self, io: &IoCx<'_>, at: WriteAt, src: &mut dyn Source) -> Result<Written, IoError> {
@@ -398,8 +398,11 @@ impl Static {
 
 /// A directory of a fixed tree.
 pub struct StaticDir {
-    entries: Vec<(Vec<u8>, Arc<dyn Inode>, FileType, u64)>,
+    entries: Vec<Child>,
 }
+
+/// Name, inode, type and inode number.
+type Child = (Vec<u8>, Arc<dyn Inode>, FileType, u64);
 
 impl StaticDir {
     /// Makes inodes of its entries.

@@ -163,7 +163,7 @@ fn khz() -> u32 {
     base.eax.saturating_mul(1000)
 }
 
-/// Names of the vendor, family, model and stepping, for `sys`.
+/// The file.
 pub(super) fn text() -> Vec<u8> {
     let m = &*MODEL;
     let cpus = cpu_count();

@@ -286,7 +286,7 @@ fn softirqs() -> Vec<u8> {
 }
 
 /// The parent of orphans, which is part of the kernel and has no task: shown as an idle process.
-pub(super) fn reaper(shared: &Arc<Shared>) -> Static {
+pub(super) fn reaper() -> Static {
     const NAME: &str = "vizor-init";
     let status = format!(
         "Name:\t{NAME}\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t{INIT}\nNgid:\t0\nPid:\t{INIT}\nPPid:\t0\nTracerPid:\t0\n\
@@ -318,7 +318,6 @@ pub(super) fn reaper(shared: &Arc<Shared>) -> Static {
         entries.extend(rest);
         Static::dir(entries)
     };
-    let _ = shared;
     let thread = about(Vec::new());
     about(vec![("task", Static::dir([("1", thread)]))])
 }

@@ -49,7 +49,7 @@ impl Root {
         ];
         entries.extend(machine::files(shared));
         entries.push(("cpuinfo".to_owned(), Static::made(cpuinfo::text)));
-        entries.push(("1".to_owned(), super::machine::reaper(shared)));
+        entries.push(("1".to_owned(), machine::reaper()));
         let mut next = 16;
         Root { shared: shared.clone(), fixed: StaticDir::new(entries, shared.dev, &mut next) }
     }
