@@ -26,7 +26,7 @@ impl Screen {
         let screen = Screen { socket: format!("vizor-{name}-{}", std::process::id()), vizor, dir };
         let start = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "env PS1='host> ' bash --norc"];
         screen.tmux(&start);
-        screen.expect("host> ");
+        screen.expect("host>");
         screen.line(&format!("cd {}", screen.dir.display()));
         screen
     }
@@ -61,6 +61,15 @@ impl Screen {
         let end = Instant::now() + limit;
         while !self.text().contains(wanted) {
             assert!(Instant::now() < end, "{wanted:?} did not appear; the screen shows:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the screen no longer shows `text`.
+    fn expect_gone(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.text().contains(text) {
+            assert!(Instant::now() < end, "{text:?} did not go away; the screen shows:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -126,7 +135,7 @@ fn vim_edits_and_quits() {
 fn a_shell_has_a_terminal_and_job_control() {
     let screen = Screen::new("jobs");
     screen.sandbox("--env PS1='in> '", "bash --norc");
-    screen.expect("in> ");
+    screen.expect("in>");
     screen.line("tty");
     screen.expect("/dev/pts/0");
     screen.line("stty size");
@@ -145,7 +154,6 @@ fn a_shell_has_a_terminal_and_job_control() {
     screen.line("jobs");
     screen.expect("Stopped");
     screen.line("kill %1; exit 3");
-    screen.line("exit 3");
     screen.expect_end(3);
 }
 
@@ -157,9 +165,9 @@ fn tmux_runs_inside() {
     screen.line("echo $((40 + 2))");
     screen.expect("42");
     screen.keys(&["C-b", "%"]);
-    std::thread::sleep(Duration::from_millis(500));
-    screen.keys(&["C-d"]);
-    std::thread::sleep(Duration::from_millis(500));
+    screen.expect("│");
+    screen.line("exit");
+    screen.expect_gone("│");
     screen.line("exit");
     screen.expect("ended with 0.");
 }
