@@ -217,6 +217,8 @@ fn a_stopped_guest_gives_the_terminal_back() {
     session.expect("Stopped");
     session.type_in("fg\r");
     session.expect("again\r\n");
+    // Not before: what is typed while the guest has the terminal is the guest's.
+    session.expect("%");
     session.type_in("echo status $?; exit\r");
     session.expect("status 7");
     session.end();
