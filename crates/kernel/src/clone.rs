@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::limits::Limits;
 use crate::signal::{SignalActions, ThreadSignals};
 use crate::task::{CurrentTask, Inner, Task, VforkGuard};
-use crate::tree::Process;
+use crate::tree::{Process, Tree};
 use abi::Errno;
 use abi::raw::general as c;
 use abi::signal::{AltStack, SIGCHLD, SigSet, Signal};
@@ -17,7 +17,7 @@ use platform::{Context, Registers};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vfs::Credentials;
+use vfs::{Capability, Credentials};
 
 /// Arguments of clone3(2); clone(2) is brought into this form.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +61,7 @@ impl CurrentTask {
     pub fn clone_task(&mut self, args: &CloneArgs, make_pidfd: &mut MakePidfd<'_>) -> Result<i32, SysErr> {
         let has = |bit: u32| args.flags & flag(bit) != 0;
         check_flags(args)?;
-        if has(c::CLONE_NEWNS) && !self.creds.capable(vfs::Capability::SysAdmin) {
+        if has(c::CLONE_NEWNS) && !self.creds.capable(Capability::SysAdmin) {
             return Err(Errno::EPERM.into());
         }
         let kernel = self.kernel.clone();
@@ -88,6 +88,9 @@ impl CurrentTask {
         task.work.set_interrupter(Some(context.interrupter()));
         let sched = self.sched.lock().inherit();
         *task.sched.lock() = sched;
+        let slack = self.timer_slack.load(Ordering::Relaxed);
+        task.timer_slack.store(slack, Ordering::Relaxed);
+        task.default_timer_slack.store(slack, Ordering::Relaxed);
         if args.flags & flag(c::CLONE_PIDFD) != 0 {
             let fd = make_pidfd(self, &group)?;
             self.mm.copy_out(args.pidfd, &fd.to_le_bytes())?;
@@ -168,6 +171,7 @@ impl CurrentTask {
         if tree.closing {
             return Err(Errno::EAGAIN.into());
         }
+        self.check_process_limit(&tree)?;
         let own = tree.processes.get(&self.group.tgid).ok_or(Errno::EAGAIN)?;
         let (pgid, sid, uid, no_tty) = (own.pgid, own.sid, own.uid, own.no_tty);
         let (parent, exit_signal) = if args.flags & flag(c::CLONE_PARENT) != 0 {
@@ -208,6 +212,18 @@ impl CurrentTask {
         }
         tree.tasks.insert(tid, task.clone());
         Ok(())
+    }
+
+    /// `RLIMIT_NPROC`: tasks of one user, zombies included; not for root and the privileged.
+    fn check_process_limit(&self, tree: &Tree) -> Result<(), Errno> {
+        let (uid, limit) = (self.creds.ruid, self.group.limit(c::RLIMIT_NPROC));
+        let free = uid == 0 || limit > tree.tasks.len() as u64 + tree.processes.len() as u64;
+        if free || self.creds.capable(Capability::SysResource) || self.creds.capable(Capability::SysAdmin) {
+            return Ok(());
+        }
+        let of_user = tree.processes.values().filter(|p| p.uid == uid);
+        let count: usize = of_user.map(|p| p.threads.len().max(1)).sum();
+        if count as u64 >= limit { Err(Errno::EAGAIN) } else { Ok(()) }
     }
 
     /// Linux's fork fails with ERESTARTNOINTR if a signal is pending, so that a signal to a group reaches parent and child.

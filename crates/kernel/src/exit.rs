@@ -94,6 +94,7 @@ impl Kernel {
         let mut wake = Vec::new();
         {
             let mut tree = self.tree.lock();
+            parent_death_notes(&tree, group.tgid, &mut notes);
             tree.tasks.remove(&tid);
             let children: Vec<i32> =
                 tree.processes.get(&group.tgid).map(|p| p.children.iter().copied().collect()).unwrap_or_default();
@@ -162,6 +163,19 @@ impl Kernel {
             self.signal_process(&parent, info);
         }
         parent.child_events.notify(Events::READABLE);
+    }
+}
+
+/// `PR_SET_PDEATHSIG`: children that want to know of their parent's end are told, as if by the parent.
+fn parent_death_notes(tree: &Tree, pid: i32, notes: &mut Vec<Note>) {
+    let Some(process) = tree.processes.get(&pid) else { return };
+    for child in process.children.iter().filter_map(|child| tree.processes.get(child)) {
+        for task in child.threads.iter().filter_map(|tid| tree.tasks.get(tid)) {
+            let signal = task.parent_death_signal.load(Ordering::Relaxed);
+            if signal != 0 {
+                notes.push((child.group.clone(), SigInfo::from_process(signal, code::SI_USER, pid, process.uid)));
+            }
+        }
     }
 }
 

@@ -37,6 +37,9 @@ pub enum RunState {
     Stopped = 3,
 }
 
+/// The first task's timer slack in nanoseconds.
+const TIMER_SLACK: u64 = 50_000;
+
 /// A thread of a guest program.
 pub struct Task {
     tid: AtomicI32,
@@ -60,6 +63,10 @@ pub struct Task {
     state: AtomicU32,
     /// `PR_SET_PDEATHSIG`.
     pub parent_death_signal: AtomicI32,
+    /// `PR_SET_TIMERSLACK` in nanoseconds. Only kept: sleeps are as exact as they can be.
+    pub timer_slack: AtomicU64,
+    /// What a slack of zero goes back to: the slack of the thread that made this one.
+    pub default_timer_slack: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -91,6 +98,8 @@ impl Task {
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
             parent_death_signal: AtomicI32::new(0),
+            timer_slack: AtomicU64::new(TIMER_SLACK),
+            default_timer_slack: AtomicU64::new(TIMER_SLACK),
             inner: Mutex::new(rank::TASK, inner),
         })
     }

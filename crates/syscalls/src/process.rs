@@ -155,6 +155,8 @@ fn clone(t: &mut CurrentTask, a: Args) -> SysResult {
 
 fn clone3(t: &mut CurrentTask, a: Args) -> SysResult {
     const VERSION_0: usize = 64;
+    // clone(2)'s flags, CLONE_CLEAR_SIGHAND and CLONE_INTO_CGROUP.
+    const KNOWN: u64 = 0x3_ffff_ffff;
     let size = a.usize(1);
     if size > 4096 {
         return Err(Errno::E2BIG.into());
@@ -184,7 +186,7 @@ fn clone3(t: &mut CurrentTask, a: Args) -> SysResult {
     if set_tid != 0 || set_tid_size != 0 {
         return Err(Errno::EPERM.into());
     }
-    if exit_signal > 64 || flags & 0xff != 0 || flags & u64::from(c::CLONE_DETACHED) != 0 {
+    if exit_signal > 64 || flags & 0xff != 0 || flags & (u64::from(c::CLONE_DETACHED) | !KNOWN) != 0 {
         return Err(Errno::EINVAL.into());
     }
     if (stack == 0) != (stack_size == 0) {

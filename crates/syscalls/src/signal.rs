@@ -238,11 +238,14 @@ fn kill(t: &mut CurrentTask, a: Args) -> SysResult {
         let tree = t.kernel.tree.lock();
         tree.processes.values().filter(|p| wanted(p)).map(|p| p.group.clone()).collect()
     };
-    let mut result = Err(Errno::ESRCH);
+    // To all at once it is no error if some, or even all, may not be signalled.
+    let all = pid == -1;
+    let mut result = if all && !targets.is_empty() { Ok(0) } else { Err(Errno::ESRCH) };
     for group in targets {
         match send(t, &group, Target::Process, info) {
             Ok(()) => result = Ok(0),
-            Err(errno) if result.is_err() && (pid != -1 || errno != Errno::EPERM) => result = Err(errno),
+            Err(errno) if all && errno != Errno::EPERM => result = Err(errno),
+            Err(errno) if !all && result.is_err() => result = Err(errno),
             Err(_) => {}
         }
     }

@@ -275,8 +275,15 @@ fn prctl(t: &mut CurrentTask, a: Args) -> SysResult {
             t.mm().copy_out(a.u64(1), &out)?;
             Ok(0)
         }
-        PR_SET_TIMERSLACK | PR_SET_THP_DISABLE => Ok(0),
-        PR_GET_TIMERSLACK => Ok(50_000),
+        PR_SET_TIMERSLACK => {
+            let default = t.default_timer_slack.load(Ordering::Relaxed);
+            // Not positive as a long: the default.
+            let slack = if a.u64(1).cast_signed() <= 0 { default } else { a.u64(1) };
+            t.timer_slack.store(slack, Ordering::Relaxed);
+            Ok(0)
+        }
+        PR_GET_TIMERSLACK => Ok(t.timer_slack.load(Ordering::Relaxed)),
+        PR_SET_THP_DISABLE => Ok(0),
         PR_GET_THP_DISABLE => Ok(0),
         PR_SET_CHILD_SUBREAPER => {
             t.group.subreaper.store(a.u64(1) != 0, Ordering::Relaxed);

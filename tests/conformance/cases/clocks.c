@@ -413,20 +413,3 @@ CASE(clocks_of_threads)
 	EXPECT_OK(getrusage(RUSAGE_THREAD, &r));
 	CHECK(nanos(CLOCK_THREAD_CPUTIME_ID) - own < 40000000);
 }
-
-CASE(limit_on_processor_time)
-{
-	CHILD(p) {
-		struct rlimit rl = {1, 2};
-		EXPECT_OK(setrlimit(RLIMIT_CPU, &rl));
-		count_signal(SIGXCPU, 0);
-		while (!signals_seen[SIGXCPU])
-			;
-		signal(SIGXCPU, SIG_DFL);
-		for (;;)
-			;
-	}
-	int status = WAIT(p);
-	CHECK(WIFSIGNALED(status));
-	CHECK(WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGXCPU);
-}

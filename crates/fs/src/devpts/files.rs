@@ -45,13 +45,24 @@ struct Peer<'a> {
     master: &'a OpenFile,
 }
 
+impl Peer<'_> {
+    /// The slave's name. A `ptmx` outside of devpts, as in /dev, belongs to the devpts at `pts` beside it.
+    fn place(&self, task: &CurrentTask) -> Result<PathRef, Errno> {
+        let master = self.master.path();
+        let name = self.tty.index().to_string();
+        let (dentry, path) = if master.inode().as_any().is::<super::nodes::Multiplexer>() {
+            (master.mount.root().clone(), name)
+        } else {
+            (master.dentry.parent().ok_or(Errno::ENODEV)?, format!("pts/{name}"))
+        };
+        let start = PathRef { dentry, mount: master.mount.clone() };
+        task.walk_cx().resolve(At { start: Some(&start), path: path.as_bytes() }, WalkFlags::empty())
+    }
+}
+
 impl Opener for Peer<'_> {
     fn open_peer(&self, task: &CurrentTask, flags: OpenFlags) -> Result<i32, Errno> {
-        let mount = self.master.path().mount.clone();
-        let root = PathRef { dentry: mount.root().clone(), mount };
-        let name = self.tty.index().to_string();
-        let at = At { start: Some(&root), path: name.as_bytes() };
-        let place = task.walk_cx().resolve(at, WalkFlags::empty())?;
+        let place = self.place(task)?;
         // The node's permission bits are not asked for: the master is right enough.
         let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task, true)?;
         let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);

@@ -74,6 +74,21 @@ const FPSTATE_MAX: usize = 16 << 10;
 const USER_CS: u16 = 0x33;
 const USER_SS: u16 = 0x2b;
 
+/// The state with the floating-point modes that a handler starts with (`fpu__clear_user_states`), or `None` if it has them
+/// already: control word, empty register stack, `mxcsr`. What vector registers hold says nothing to a handler.
+fn fresh_modes(state: &[u8]) -> Option<Vec<u8>> {
+    const CONTROL: [u8; 5] = [0x7f, 0x03, 0, 0, 0];
+    const MXCSR: [u8; 4] = 0x1f80_u32.to_le_bytes();
+    let same = |at: usize, want: &[u8]| state.get(at..at + want.len()) == Some(want);
+    if state.len() < 32 || (same(0, &CONTROL) && same(24, &MXCSR)) {
+        return None;
+    }
+    let mut fresh = state.to_vec();
+    fresh.get_mut(..5)?.copy_from_slice(&CONTROL);
+    fresh.get_mut(24..28)?.copy_from_slice(&MXCSR);
+    Some(fresh)
+}
+
 impl CurrentTask {
     /// Whether the stack pointer is on the alternate stack (`on_sig_stack`).
     #[must_use]
@@ -132,6 +147,9 @@ impl CurrentTask {
         };
         self.mm.copy_out(fp_at, &fpstate)?;
         self.mm.copy_out(at, frame.as_bytes())?;
+        if let Some(fresh) = fresh_modes(&fpstate) {
+            self.context.set_fpstate(&fresh)?;
+        }
         if self.alt_stack.flags & SS_AUTODISARM != 0 {
             self.alt_stack = AltStack { flags: SS_DISABLE, ..AltStack::default() };
         }
