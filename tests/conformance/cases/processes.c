@@ -2,7 +2,9 @@
 #include "waits.h"
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
 #ifndef P_PIDFD
@@ -649,6 +651,23 @@ CASE(processors)
 	EXPECT_EQ(sched_get_priority_max(SCHED_OTHER), 0);
 	EXPECT_ERRNO(sched_get_priority_max(99), EINVAL);
 	EXPECT_OK(sched_yield());
+}
+
+CASE(the_system)
+{
+	struct sysinfo si;
+	EXPECT_OK(sysinfo(&si));
+	CHECK(si.uptime > 0 && si.procs > 0 && si.mem_unit > 0 && si.totalram > 0);
+	CHECK(si.freeram <= si.totalram);
+	EXPECT_ERRNO(syscall(SYS_sysinfo, 8), EFAULT);
+	EXPECT_EQ(personality(0xffffffff), PER_LINUX);
+	EXPECT_EQ(personality(ADDR_NO_RANDOMIZE), PER_LINUX);
+	EXPECT_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE);
+	CHILD(p) {
+		EXPECT_EQ(personality(PER_LINUX), ADDR_NO_RANDOMIZE);
+	}
+	JOIN(p);
+	EXPECT_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE);
 }
 
 /* ---- Threads. ---- */
