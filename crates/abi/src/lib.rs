@@ -4,6 +4,7 @@
 //! guest boundary are declared here with `zerocopy`, so that they are copied as bytes and never transmuted.
 
 mod errno;
+pub mod ipc;
 pub mod signal;
 pub mod stat;
 pub mod termios;

@@ -72,6 +72,17 @@ pub trait Mappable: Send + Sync {
     /// Device and inode number.
     fn id(&self) -> FileId;
 
+    /// A mapping of it came into being, by `mmap(2)` or `fork(2)`. Called with mappings locked: it may take no lock.
+    fn attached(&self) {}
+
+    /// The last part of such a mapping is gone.
+    fn detached(&self) {}
+
+    /// Whether it is a System V segment, whose mappings `shmdt(2)` takes away.
+    fn is_segment(&self) -> bool {
+        false
+    }
+
     /// Who must hear of truncation.
     fn observers(&self) -> &Observers;
 

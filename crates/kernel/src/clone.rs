@@ -4,6 +4,7 @@ use crate::error::SysErr;
 use crate::fd_table::FdTable;
 use crate::fs_context::FsContext;
 use crate::group::ThreadGroup;
+use crate::ipc::IpcContext;
 use crate::kernel::Kernel;
 use crate::limits::Limits;
 use crate::signal::{SignalActions, ThreadSignals};
@@ -45,8 +46,8 @@ const fn flag(bit: u32) -> u64 {
     bit as u64
 }
 
-/// Namespaces of which only the first of each kind exists: all but those of mounts.
-const NEW_NAMESPACES: u64 = 0x7e00_0080;
+/// Namespaces of which only the first of each kind exists: all but those of mounts and IPC.
+const NEW_NAMESPACES: u64 = 0x7600_0080;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -61,7 +62,7 @@ impl CurrentTask {
     pub fn clone_task(&mut self, args: &CloneArgs, make_pidfd: &mut MakePidfd<'_>) -> Result<i32, SysErr> {
         let has = |bit: u32| args.flags & flag(bit) != 0;
         check_flags(args)?;
-        if has(c::CLONE_NEWNS) && !self.creds.capable(Capability::SysAdmin) {
+        if (has(c::CLONE_NEWNS) || has(c::CLONE_NEWIPC)) && !self.creds.capable(Capability::SysAdmin) {
             return Err(Errno::EPERM.into());
         }
         let kernel = self.kernel.clone();
@@ -78,6 +79,7 @@ impl CurrentTask {
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
+            ipc: self.ipc().map(|ipc| ipc.inherit(has(c::CLONE_NEWIPC), has(c::CLONE_SYSVSEM))),
             creds: self.creds.clone(),
             name: self.name(),
             exe,
@@ -249,6 +251,9 @@ fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
     if has(c::CLONE_FS) && args.flags & flag(c::CLONE_NEWNS) != 0 {
         return Err(Errno::EINVAL);
     }
+    if has(c::CLONE_NEWIPC) && has(c::CLONE_SYSVSEM) {
+        return Err(Errno::EINVAL);
+    }
     if has(c::CLONE_PIDFD) && (has(c::CLONE_DETACHED) || has(c::CLONE_THREAD)) {
         return Err(Errno::EINVAL);
     }
@@ -322,6 +327,7 @@ impl Kernel {
             mm: Some(first.mm.clone()),
             fds: Some(first.fds.clone()),
             fs: Some(first.fs.clone()),
+            ipc: Some(IpcContext::new(self.ipc.clone())),
             creds: creds.clone(),
             name: Vec::new(),
             exe: Some(first.exe),

@@ -27,7 +27,7 @@ impl CurrentTask {
         self.task.work.set_interrupter(None);
         {
             let mut inner = self.task.inner.lock();
-            let parts = (inner.mm.take(), inner.fds.take(), inner.fs.take(), inner.exe.take());
+            let parts = (inner.mm.take(), inner.fds.take(), inner.fs.take(), inner.exe.take(), inner.ipc.take());
             drop(inner);
             drop(parts);
         }

@@ -4,6 +4,7 @@ use crate::async_io::AsyncSender;
 use crate::error::SysResult;
 use crate::futex::FutexTable;
 use crate::group::ExitStatus;
+use crate::ipc::IpcNamespace;
 use crate::task::CurrentTask;
 use crate::timer::Timers;
 use crate::trace::Trace;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub special: Arc<dyn vfs::SpecialFiles>,
     /// Host name.
     pub uts: Uts,
+    /// The first IPC namespace.
+    pub ipc: Arc<dyn IpcNamespace>,
     /// Tracing and logging.
     pub trace: Trace,
 }
@@ -69,6 +72,8 @@ pub struct Kernel {
     pub dentries: DentryCache,
     /// Host name.
     pub uts: Mutex<Uts>,
+    /// The first IPC namespace.
+    pub ipc: Arc<dyn IpcNamespace>,
     /// Futexes.
     pub futexes: FutexTable,
     /// Timers.
@@ -122,6 +127,7 @@ impl Kernel {
             special: parts.special,
             dentries: DentryCache::new(DENTRIES),
             uts: Mutex::new(rank::LEAF, parts.uts),
+            ipc: parts.ipc,
             futexes: FutexTable::default(),
             timers: Timers::default(),
             trace: parts.trace,

@@ -8,6 +8,7 @@ use crate::error::{Restart, WaitEnd};
 use crate::fd_table::FdTable;
 use crate::fs_context::FsContext;
 use crate::group::{CpuTime, ThreadGroup};
+use crate::ipc::IpcContext;
 use crate::kernel::Kernel;
 use crate::sched::Sched;
 use crate::work::{TaskWork, bits};
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub mm: Option<Arc<MemoryManager>>,
     pub fds: Option<Arc<FdTable>>,
     pub fs: Option<Arc<FsContext>>,
+    pub ipc: Option<IpcContext>,
     pub creds: Arc<Credentials>,
     /// The command name, at most 15 bytes.
     pub name: Vec<u8>,
@@ -136,6 +138,12 @@ impl Task {
     #[must_use]
     pub fn fs(&self) -> Option<Arc<FsContext>> {
         self.inner.lock().fs.clone()
+    }
+
+    /// Its IPC namespace; `None` once it is ending.
+    #[must_use]
+    pub fn ipc(&self) -> Option<IpcContext> {
+        self.inner.lock().ipc.clone()
     }
 
     /// Its credentials.
@@ -333,6 +341,12 @@ impl CurrentTask {
     pub fn set_fs(&mut self, fs: Arc<FsContext>) {
         self.fs = fs.clone();
         let old = self.task.inner.lock().fs.replace(fs);
+        drop(old);
+    }
+
+    /// Replaces its IPC namespace; applies adjustments of semaphores that nobody shares.
+    pub fn set_ipc(&mut self, ipc: IpcContext) {
+        let old = self.task.inner.lock().ipc.replace(ipc);
         drop(old);
     }
 

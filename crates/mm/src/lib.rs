@@ -14,6 +14,7 @@ mod access;
 mod advise;
 mod brk;
 mod change;
+mod detach;
 mod fault;
 mod fork;
 mod inspect;

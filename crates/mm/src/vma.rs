@@ -31,6 +31,7 @@ impl FileMapping {
         writes: bool,
     ) -> Arc<Self> {
         object.observers().add(&observer, writes);
+        object.attached();
         Arc::new(FileMapping { object, name, observer, writes })
     }
 
@@ -43,6 +44,7 @@ impl FileMapping {
 impl Drop for FileMapping {
     fn drop(&mut self) {
         self.object.observers().remove(&self.observer, self.writes);
+        self.object.detached();
     }
 }
 

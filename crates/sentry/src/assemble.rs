@@ -133,6 +133,7 @@ pub fn sandbox(
         mounts: Arc::new(MountNamespace::new(root)),
         special: Arc::new(WithDonated(devices)),
         uts: Uts { hostname: spec.hostname.clone(), domainname: b"(none)".to_vec() },
+        ipc: ipc::Namespace::new(frames.clone()),
         trace: tracing(spec, log, trace),
     });
     terminals.bind(&kernel);

@@ -9,6 +9,7 @@ mod epoll;
 mod exec;
 mod fs;
 mod futex;
+mod ipc;
 mod memory;
 mod net;
 mod pidfd;

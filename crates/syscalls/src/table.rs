@@ -72,7 +72,7 @@ const FAMILIES: &[&[Entry]] = &[
 ];
 
 fn families() -> impl Iterator<Item = &'static &'static [Entry]> {
-    FAMILIES.iter().chain(crate::fs::TABLES).chain(crate::net::TABLES)
+    FAMILIES.iter().chain(crate::fs::TABLES).chain(crate::ipc::TABLES).chain(crate::net::TABLES)
 }
 
 /// Whether a system call of this name is served.

@@ -96,6 +96,14 @@ static ANON: LazyLock<(PseudoMount, Arc<AnonInode>)> = LazyLock::new(|| {
 static PIPES: LazyLock<PseudoMount> = LazyLock::new(|| PseudoMount::new("pipefs", 0x5049_5045));
 static SOCKETS: LazyLock<PseudoMount> = LazyLock::new(|| PseudoMount::new("sockfs", 0x534f_434b));
 
+static MQUEUES: LazyLock<PseudoMount> = LazyLock::new(|| PseudoMount::new("mqueue", 0x1980_0202));
+
+/// Where POSIX message queues live.
+#[must_use]
+pub fn mqueuefs() -> &'static PseudoMount {
+    &MQUEUES
+}
+
 /// Where pipes live.
 #[must_use]
 pub fn pipefs() -> &'static PseudoMount {

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, bool, &[&str])] = &[
     ("platform", true, &["platform", "systrap"]),
     ("objects", false, &["mm", "vfs"]),
     ("kernel", true, &["kernel"]),
-    ("features", false, &["fs", "net"]),
+    ("features", false, &["fs", "net", "ipc"]),
     ("system calls", true, &["syscalls"]),
     ("process", true, &["sentry", "vizor"]),
 ];

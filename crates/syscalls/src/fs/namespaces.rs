@@ -27,7 +27,7 @@ const FLAGS: &[(u64, &str)] = &[
 ];
 
 /// Namespaces of which only the first of each kind exists.
-const OTHER_NAMESPACES: u32 = 0x7e00_0080;
+const OTHER_NAMESPACES: u32 = 0x7600_0080;
 
 fn unshare(t: &mut CurrentTask, a: Args) -> SysResult {
     const KNOWN: u32 = c::CLONE_VM
@@ -37,6 +37,7 @@ fn unshare(t: &mut CurrentTask, a: Args) -> SysResult {
         | c::CLONE_THREAD
         | c::CLONE_NEWNS
         | c::CLONE_SYSVSEM
+        | c::CLONE_NEWIPC
         | OTHER_NAMESPACES;
     let flags = a.u32(0);
     if flags & !KNOWN != 0 {
@@ -49,7 +50,7 @@ fn unshare(t: &mut CurrentTask, a: Args) -> SysResult {
     if flags & OTHER_NAMESPACES != 0 {
         return Err(Errno::EPERM.into());
     }
-    if flags & c::CLONE_NEWNS != 0 && !t.creds().capable(Capability::SysAdmin) {
+    if flags & (c::CLONE_NEWNS | c::CLONE_NEWIPC) != 0 && !t.creds().capable(Capability::SysAdmin) {
         return Err(Errno::EPERM.into());
     }
     if flags & c::CLONE_FILES != 0 {
@@ -62,6 +63,10 @@ fn unshare(t: &mut CurrentTask, a: Args) -> SysResult {
     }
     if flags & c::CLONE_NEWNS != 0 {
         t.fs().unshare_mounts();
+    }
+    let new_ipc = flags & c::CLONE_NEWIPC != 0;
+    if let Some(ipc) = t.ipc().filter(|_| new_ipc || flags & c::CLONE_SYSVSEM != 0) {
+        t.set_ipc(ipc.inherit(new_ipc, false));
     }
     Ok(0)
 }
