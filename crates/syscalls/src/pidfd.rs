@@ -107,7 +107,7 @@ fn to_process_group(t: &CurrentTask, leader: &Arc<ThreadGroup>, info: &abi::sign
 }
 
 /// Whether the caller may look into a task as a debugger could.
-fn may_attach(t: &CurrentTask, task: &Task) -> bool {
+pub(crate) fn may_attach(t: &CurrentTask, task: &Task) -> bool {
     let (own, theirs) = (t.creds(), task.creds());
     let same = [theirs.euid, theirs.suid, theirs.ruid].iter().all(|id| *id == own.ruid)
         && [theirs.egid, theirs.sgid, theirs.rgid].iter().all(|id| *id == own.rgid);

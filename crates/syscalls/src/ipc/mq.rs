@@ -160,7 +160,7 @@ fn mq_getsetattr(t: &mut CurrentTask, a: Args) -> SysResult {
     let nonblock = file.flags() & OpenFlags::NONBLOCK;
     if let Some(flags) = flags {
         let value = OpenFlags::from_bits_truncate(flags as u32);
-        kernel::async_io::update_flags(&t.kernel, &file, fd, OpenFlags::NONBLOCK, value)?;
+        kernel::async_io::update_flags(t, &file, fd, OpenFlags::NONBLOCK, value)?;
     }
     user::put_if(t, old, &MqAttr { flags: i64::from(nonblock.bits()), ..before })?;
     Ok(0)
