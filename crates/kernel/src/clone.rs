@@ -90,6 +90,7 @@ impl CurrentTask {
         task.work.set_interrupter(Some(context.interrupter()));
         let sched = self.sched.lock().inherit();
         *task.sched.lock() = sched;
+        task.personality.store(self.personality.load(Ordering::Relaxed), Ordering::Relaxed);
         let slack = self.timer_slack.load(Ordering::Relaxed);
         task.timer_slack.store(slack, Ordering::Relaxed);
         task.default_timer_slack.store(slack, Ordering::Relaxed);

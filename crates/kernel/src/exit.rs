@@ -25,6 +25,8 @@ impl CurrentTask {
         let (status, last) = self.leave_group(code);
         self.release_futexes();
         self.task.work.set_interrupter(None);
+        let peak = self.mm.sizes().peak_resident;
+        self.group.dead_usage.peak_resident.fetch_max(peak, Ordering::Relaxed);
         {
             let mut inner = self.task.inner.lock();
             let parts = (inner.mm.take(), inner.fds.take(), inner.fs.take(), inner.exe.take(), inner.ipc.take());
@@ -238,6 +240,9 @@ impl Tree {
             for source in [&from.dead_cpu, &from.child_cpu] {
                 to.user.fetch_add(source.user.load(Ordering::Relaxed), Ordering::Relaxed);
                 to.system.fetch_add(source.system.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            for source in [&from.dead_usage, &from.child_usage] {
+                parent.group.child_usage.add(source);
             }
         }
         Some(process)

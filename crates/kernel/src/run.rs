@@ -10,6 +10,7 @@ use crate::task::CurrentTask;
 use abi::Errno;
 use abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo};
 use platform::{Access, Exit};
+use std::sync::atomic::Ordering;
 
 /// x86 page-fault trap number, and bits of its error code.
 const TRAP_PAGE_FAULT: u64 = 14;
@@ -64,6 +65,7 @@ impl CurrentTask {
     }
 
     fn handle_fault(&mut self, addr: u64, access: Access) {
+        self.group.dead_usage.faults.fetch_add(1, Ordering::Relaxed);
         let Err(fault) = self.mm.handle_fault(addr, access) else { return };
         let write = if access.write { FAULT_WRITE } else { 0 };
         let execute = if access.execute { FAULT_EXECUTE } else { 0 };

@@ -64,6 +64,8 @@ pub struct Task {
     state: AtomicU32,
     /// `PR_SET_PDEATHSIG`.
     pub parent_death_signal: AtomicI32,
+    /// personality(2).
+    pub personality: AtomicU32,
     /// `PR_SET_TIMERSLACK` in nanoseconds. Only kept: sleeps are as exact as they can be.
     pub timer_slack: AtomicU64,
     /// What a slack of zero goes back to: the slack of the thread that made this one.
@@ -100,6 +102,7 @@ impl Task {
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
             parent_death_signal: AtomicI32::new(0),
+            personality: AtomicU32::new(0),
             timer_slack: AtomicU64::new(TIMER_SLACK),
             default_timer_slack: AtomicU64::new(TIMER_SLACK),
             inner: Mutex::new(rank::TASK, inner),

@@ -58,6 +58,8 @@ pub struct Waited {
     pub event: ChildEvent,
     /// CPU time in nanoseconds, user and system, with that of its own children.
     pub cpu: (u64, u64),
+    /// The most resident memory in bytes, and page faults, with its own children's.
+    pub usage: (u64, u64),
 }
 
 impl CurrentTask {
@@ -98,7 +100,8 @@ impl CurrentTask {
             }
             eligible = true;
             if let Some(event) = event_of(child, options) {
-                found = Some(Waited { pid: *pid, uid: child.uid, event, cpu: child.group.cpu_total() });
+                let (cpu, usage) = (child.group.cpu_total(), child.group.usage_total());
+                found = Some(Waited { pid: *pid, uid: child.uid, event, cpu, usage });
                 break;
             }
         }
@@ -141,6 +144,15 @@ impl crate::group::ThreadGroup {
             f(&self.dead_cpu).load(Ordering::Relaxed).saturating_add(f(&self.child_cpu).load(Ordering::Relaxed))
         };
         (sum(|c| &c.user), sum(|c| &c.system))
+    }
+
+    /// The most resident memory in bytes, and page faults, with those of children waited for.
+    #[must_use]
+    pub fn usage_total(&self) -> (u64, u64) {
+        let all = crate::group::Usage::default();
+        all.add(&self.dead_usage);
+        all.add(&self.child_usage);
+        (all.peak_resident.into_inner(), all.faults.into_inner())
     }
 
     /// CPU time of all threads that ended, in clock ticks of 10 ms: user, system.

@@ -75,18 +75,25 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
         // Linux passes one empty string rather than none.
         argv.push(Vec::new());
     }
+    let path_is_descriptor = dirfd != AT_FDCWD && !path.starts_with(b"/");
     let shown = match dirfd {
         AT_FDCWD => path,
         _ if path.starts_with(b"/") => path,
         fd if path.is_empty() => format!("/dev/fd/{fd}").into_bytes(),
         fd => [format!("/dev/fd/{fd}/").as_bytes(), &path].concat(),
     };
+    // A script is named by its descriptor, which its interpreter must still have.
+    let closed = path_is_descriptor && t.fds().cloexec(dirfd)?;
+    let called = file.path().dentry.clone();
     let limits = t.group.limits.lock().clone();
     let program = Program { file, path: shown, argv, envp };
     let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file);
     let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);
     let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open)?;
     drop(cx);
+    if closed && !Arc::ptr_eq(&loaded.exe.place().dentry, &called) {
+        return Err(Errno::ENOENT.into());
+    }
     t.exec(loaded)?;
     // The new program's registers are all set, rax among them.
     Ok(0)

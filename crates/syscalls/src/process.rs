@@ -219,18 +219,29 @@ fn set_tid_address(t: &mut CurrentTask, a: Args) -> SysResult {
     id(t.tid())
 }
 
-/// `struct rusage`, of which only the times are kept.
+/// `struct rusage`, of which only the times, the peak of memory and the faults are kept.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 struct Rusage {
     utime: [i64; 2],
     stime: [i64; 2],
-    rest: [i64; 14],
+    maxrss: i64,
+    unused: [i64; 3],
+    minflt: i64,
+    rest: [i64; 9],
 }
 
 fn rusage(waited: &Waited) -> Rusage {
     let split = |ns: u64| [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000 / 1000) as i64];
-    Rusage { utime: split(waited.cpu.0), stime: split(waited.cpu.1), rest: [0; 14] }
+    let (peak, faults) = waited.usage;
+    Rusage {
+        utime: split(waited.cpu.0),
+        stime: split(waited.cpu.1),
+        maxrss: (peak / 1024) as i64,
+        unused: [0; 3],
+        minflt: faults as i64,
+        rest: [0; 9],
+    }
 }
 
 fn options(flags: u32) -> WaitOptions {

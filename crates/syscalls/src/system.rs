@@ -96,7 +96,8 @@ fn sysinfo(t: &mut CurrentTask, a: Args) -> SysResult {
     let usage = t.kernel.frames.usage();
     let tasks = t.kernel.tree.lock().tasks.len();
     let info = SysInfo {
-        uptime: (t.kernel.uptime_ns() / 1_000_000_000) as i64,
+        // Begun seconds count.
+        uptime: t.kernel.uptime_ns().div_ceil(1_000_000_000) as i64,
         loads: [0; 3],
         totalram: usage.limit,
         freeram: usage.limit.saturating_sub(usage.used),
@@ -130,12 +131,16 @@ fn syslog(t: &mut CurrentTask, a: Args) -> SysResult {
     }
 }
 
-fn personality(_t: &mut CurrentTask, a: Args) -> SysResult {
-    // PER_LINUX is the only one; asking for it, or what it is, is fine.
+/// Linux's own is the only one; its flags are kept, though none changes anything.
+fn personality(t: &mut CurrentTask, a: Args) -> SysResult {
+    const PER_MASK: u32 = 0xff;
+    let old = t.personality.load(Ordering::Relaxed);
     match a.u32(0) {
-        0 | u32::MAX => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
+        u32::MAX => {}
+        new if new & PER_MASK == 0 => t.personality.store(new, Ordering::Relaxed),
+        _ => return Err(Errno::EINVAL.into()),
     }
+    Ok(old.into())
 }
 
 fn arch_prctl(t: &mut CurrentTask, a: Args) -> SysResult {
@@ -157,7 +162,12 @@ fn arch_prctl(t: &mut CurrentTask, a: Args) -> SysResult {
 }
 
 fn getcpu(t: &mut CurrentTask, a: Args) -> SysResult {
-    let cpu = u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(0);
+    let host = rustix::thread::sched_getcpu();
+    let affinity = t.sched.lock().affinity;
+    // The host places the thread as it likes; a guest that has chosen its processors is told one of them.
+    let allowed = |cpu: &usize| affinity.0.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0);
+    let cpu = Some(host).filter(allowed).or_else(|| (0..kernel::sched::cpu_count()).find(allowed));
+    let cpu = u32::try_from(cpu.unwrap_or(0)).unwrap_or(0);
     user::put_if(t, a.u64(0), &cpu)?;
     user::put_if(t, a.u64(1), &0u32)?;
     Ok(0)
@@ -320,7 +330,12 @@ fn prctl_security(t: &mut CurrentTask, a: Args) -> SysResult {
         }
         PR_GET_SECUREBITS => Ok(old.securebits.into()),
         PR_SET_SECUREBITS => {
-            if !old.capable(Capability::Setpcap) {
+            // Each bit has a lock above it; a lock once set holds for good.
+            const LOCKS: u32 = 0xaa;
+            const ALL: u32 = 0xff;
+            let (was, new) = (old.securebits, a.u32(1));
+            let locked = (was & LOCKS) >> 1 & (was ^ new) != 0 || was & LOCKS & !new != 0;
+            if locked || a.u64(1) & !u64::from(ALL) != 0 || !old.capable(Capability::Setpcap) {
                 return Err(Errno::EPERM.into());
             }
             set(t, Credentials { securebits: a.u32(1), ..Credentials::clone(&old) })

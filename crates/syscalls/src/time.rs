@@ -165,7 +165,9 @@ fn getrusage(t: &mut CurrentTask, a: Args) -> SysResult {
         1 => (CpuOf::Thread(t.task.clone()).times(&t.kernel), peak_rss(t)),
         -1 => {
             let children = &t.group.child_cpu;
-            ((children.user.load(Ordering::Relaxed), children.system.load(Ordering::Relaxed)), 0)
+            let peak = t.group.child_usage.peak_resident.load(Ordering::Relaxed);
+            let cpu = (children.user.load(Ordering::Relaxed), children.system.load(Ordering::Relaxed));
+            (cpu, (peak / 1024) as i64)
         }
         _ => return Err(Errno::EINVAL.into()),
     };

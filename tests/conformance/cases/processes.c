@@ -330,6 +330,26 @@ static void *exit_group_in_thread(void *arg)
 	_exit(8);
 }
 
+/* Ends after the gate's opening and after the leader. */
+static void *exit_last(void *arg)
+{
+	char path[64], text[512] = "";
+	gate_wait(arg);
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", getpid());
+	for (;;) {
+		int fd = open(path, O_RDONLY);
+		ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+		close(fd);
+		text[n > 0 ? n : 0] = 0;
+		char *state = strrchr(text, ')');
+		if (!state || state[2] == 'Z' || state[2] == 'X')
+			break;
+		sleep_ms(1);
+	}
+	syscall(SYS_exit, 9);
+	return NULL;
+}
+
 static void *exit_later(void *arg)
 {
 	gate_wait(arg);
@@ -347,7 +367,7 @@ CASE(exit_of_threads)
 	EXPECT_EXIT(p, 8);
 	struct gate go = gate_new();
 	CHILD(q) {
-		thread_start(exit_later, &go);
+		thread_start(exit_last, &go);
 		syscall(SYS_exit, 7); /* the leader alone: the process lives on as long as the other */
 	}
 	siginfo_t si = {0};
