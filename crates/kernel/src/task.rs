@@ -326,6 +326,8 @@ impl CurrentTask {
     pub fn set_creds(&mut self, creds: Credentials) {
         self.creds = Arc::new(creds);
         self.task.inner.lock().creds = self.creds.clone();
+        let limits = self.group.limits.lock().clone();
+        self.mm.set_limits(crate::memory_limits(&limits, &self.creds));
         let (pid, uid) = (self.group.tgid, self.creds.ruid);
         if let Some(process) = self.kernel.tree.lock().processes.get_mut(&pid) {
             process.uid = uid;

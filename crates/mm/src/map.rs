@@ -159,7 +159,7 @@ impl MemoryManager {
             return state.vmas.find_bottom_up(len, area).ok_or(Errno::ENOMEM);
         }
         if hint != 0 {
-            let at = page_align(hint).unwrap_or(0).max(low);
+            let at = (hint & !(PAGE_SIZE - 1)).max(low);
             if at.checked_add(len).is_some_and(|end| end <= self.user.end && state.vmas.has_room(at..end)) {
                 return Ok(at);
             }

@@ -218,7 +218,7 @@ impl Queue {
             let Some(packet) = self.packets.get_mut(at) else { break };
             let first = got.len == 0;
             let other_sender = by_sender && packet.control.credentials != got.control.credentials;
-            if !first && (packet.marked || !packet.control.files.is_empty() || other_sender) {
+            if !first && (packet.marked || other_sender) {
                 break;
             }
             let rest = packet.len();
@@ -227,7 +227,8 @@ impl Queue {
                 Err(_) if !first => break,
                 Err(errno) => return Err(errno),
             };
-            if first {
+            // Rights come with the bytes they were sent with, and end the read after those.
+            if first || !packet.control.files.is_empty() {
                 got.control = if peek { packet.control.seen() } else { packet.control.take() };
             }
             let had_files = !got.control.files.is_empty();
