@@ -6,6 +6,7 @@ use lock::{Mutex, rank};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// `net.ipv4.ip_local_port_range`.
 const FIRST: u16 = 32768;
@@ -33,15 +34,20 @@ struct Entry<S> {
 
 struct Inner<S> {
     by_port: BTreeMap<u16, Vec<Entry<S>>>,
+    /// Where a connection was that this side closed first, until when (`TIME_WAIT`).
+    lingering: BTreeMap<u16, (Instant, IpAddr, Sharing)>,
     next: u16,
 }
+
+/// Linux's `TCP_TIMEWAIT_LEN`.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// The ports of one protocol.
 pub(super) struct Ports<S>(Mutex<Inner<S>>);
 
 impl<S> Default for Ports<S> {
     fn default() -> Ports<S> {
-        Ports(Mutex::new(rank::LEAF, Inner { by_port: BTreeMap::new(), next: FIRST }))
+        Ports(Mutex::new(rank::LEAF, Inner { by_port: BTreeMap::new(), lingering: BTreeMap::new(), next: FIRST }))
     }
 }
 
@@ -56,12 +62,18 @@ fn overlap(a: IpAddr, a_only: bool, b: IpAddr, b_only: bool) -> bool {
 
 impl<S> Inner<S> {
     fn conflicts(&self, at: SocketAddr, sharing: Sharing, datagrams: bool) -> bool {
+        let shares = |other: Sharing| {
+            let address = sharing.address && other.address && (datagrams || !other.listens);
+            address || (sharing.port && other.port && sharing.uid == other.uid)
+        };
+        let meets = |ip: IpAddr, other: Sharing| overlap(at.ip(), sharing.only_v6, ip, other.only_v6);
         let taken = self.by_port.get(&at.port()).into_iter().flatten();
-        taken.filter(|e| e.socket.strong_count() > 0).any(|e| {
-            let address = sharing.address && e.sharing.address && (datagrams || !e.sharing.listens);
-            let port = sharing.port && e.sharing.port && sharing.uid == e.sharing.uid;
-            !address && !port && overlap(at.ip(), sharing.only_v6, e.ip, e.sharing.only_v6)
-        })
+        let mut taken = taken.filter(|e| e.socket.strong_count() > 0);
+        let lingers = self
+            .lingering
+            .get(&at.port())
+            .is_some_and(|(until, ip, other)| *until > Instant::now() && !shares(*other) && meets(*ip, *other));
+        lingers || taken.any(|e| !shares(e.sharing) && meets(e.ip, e.sharing))
     }
 
     fn insert(&mut self, at: SocketAddr, sharing: Sharing, socket: Weak<S>) {
@@ -101,6 +113,18 @@ impl<S> Ports<S> {
         Err(Errno::EADDRINUSE)
     }
 
+    /// An accepted connection has its listener's address.
+    pub(super) fn hold(&self, at: SocketAddr, sharing: Sharing, socket: Weak<S>) {
+        let entry = Entry { ip: at.ip(), sharing, socket };
+        self.0.lock().by_port.entry(at.port()).or_default().push(entry);
+    }
+
+    /// A connection at this address was closed by this side first.
+    pub(super) fn linger(&self, at: SocketAddr, sharing: Sharing) {
+        let until = Instant::now() + LINGER;
+        self.0.lock().lingering.insert(at.port(), (until, at.ip(), sharing));
+    }
+
     /// A socket's binding now shares like this.
     pub(super) fn update(&self, port: u16, socket: &Weak<S>, change: impl FnOnce(&mut Sharing)) {
         let mut inner = self.0.lock();
@@ -133,11 +157,11 @@ impl<S> Ports<S> {
         }
     }
 
-    /// The sockets that take what comes to an address, those bound to just it first.
-    pub(super) fn at(&self, to: SocketAddr) -> Vec<Arc<S>> {
+    /// The sockets that take what comes to an address, those bound to just it first; of TCP only those that listen.
+    pub(super) fn at(&self, to: SocketAddr, listening: bool) -> Vec<Arc<S>> {
         let weak: Vec<(bool, Weak<S>)> = {
             let inner = self.0.lock();
-            let all = inner.by_port.get(&to.port()).into_iter().flatten();
+            let all = inner.by_port.get(&to.port()).into_iter().flatten().filter(|e| e.sharing.listens || !listening);
             let fits = all.filter(|e| {
                 overlap(to.ip(), true, e.ip, e.sharing.only_v6) && (!to.ip().is_unspecified() || e.ip == to.ip())
             });

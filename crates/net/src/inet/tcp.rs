@@ -40,8 +40,10 @@ pub(super) struct State {
     pub untold: bool,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
-    /// The port in `local` is bound by this socket, not its listener.
+    /// The port in `local` is listed as this socket's.
     pub bound: bool,
+    /// connect(2) chose the port.
+    pub chosen: bool,
     pub peer: Option<Weak<TcpSocket>>,
     pub queue: Queue,
     /// The urgent byte, until it is read.

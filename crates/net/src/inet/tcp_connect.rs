@@ -149,14 +149,18 @@ impl TcpSocket {
                     state.local = Some(SocketAddr::new(from_ip, local.port()));
                 }
                 Some(_) => {}
-                None => self.bind_to(&mut state, SocketAddr::new(from_ip, 0))?,
+                None => {
+                    self.bind_to(&mut state, SocketAddr::new(from_ip, 0))?;
+                    state.chosen = true;
+                }
             }
             state.remote = Some(to);
         }
         if self.state.lock().local == Some(to) {
-            return Ok(self.join_itself());
+            self.join_itself();
+            return Ok(());
         }
-        let listeners = self.space.inet.tcp.at(to);
+        let listeners = self.space.inet.tcp.at(to, true);
         let mut listeners: Vec<_> = listeners.into_iter().filter(|l| l.listens()).collect();
         // Of several with SO_REUSEPORT, the sender's port chooses.
         let port = self.state.lock().local.map_or(0, |l| usize::from(l.port()));
@@ -194,6 +198,7 @@ impl TcpSocket {
             new.phase = Phase::Connected;
             new.peer = Some(self.this.clone());
             (new.local, new.remote) = (remote, local);
+            new.bound = remote.is_some();
         }
         // Connected first: whoever accepts it may send at once.
         {
@@ -205,6 +210,9 @@ impl TcpSocket {
             let mut state = listener.state.lock();
             match &mut state.phase {
                 Phase::Listening { backlog, waiting, .. } if waiting.len() <= *backlog => {
+                    if let Some(at) = remote {
+                        self.space.inet.tcp.hold(at, listener.sharing(false), Arc::downgrade(&accepted));
+                    }
                     waiting.push_back(accepted);
                     true
                 }
@@ -310,6 +318,7 @@ impl TcpSocket {
         }
         for socket in waiting {
             socket.tear_down(true);
+            socket.close();
         }
         for socket in stalled.iter().filter_map(Weak::upgrade) {
             socket.refused();
@@ -319,12 +328,17 @@ impl TcpSocket {
 
     pub(super) fn close(&self) {
         self.stop_listening();
-        let (unread, bound, local) = {
+        let (unread, bound, local, first) = {
             let mut state = self.state.lock();
             state.closed = true;
-            (!state.queue.is_empty(), state.bound, state.local)
+            let connected = matches!(state.phase, Phase::Connected) && state.peer.is_some();
+            let first = connected && !state.peer_done && !state.reset && !state.chosen;
+            (!state.queue.is_empty(), state.bound, state.local, first)
         };
         let abort = unread || self.options.get().linger == Some(0);
+        if let (true, false, Some(local)) = (first, abort, local) {
+            self.space.inet.tcp.linger(local, self.sharing(false));
+        }
         self.tear_down(abort);
         let packets = {
             let mut state = self.state.lock();

@@ -211,7 +211,7 @@ impl Socket for UdpSocket {
             return Err(Errno::EPIPE.into());
         }
         let from = self.source(from_ip)?;
-        let takers = self.space.inet.udp.at(to).into_iter().filter_map(|s| s.takes(from).map(|c| (c, s)));
+        let takers = self.space.inet.udp.at(to, false).into_iter().filter_map(|s| s.takes(from).map(|c| (c, s)));
         // One that is connected to the sender goes before others; else the last to be bound.
         let taker = takers.max_by_key(|(connected, _)| *connected).map(|(_, socket)| socket);
         match taker {
