@@ -5,7 +5,7 @@ use crate::spec::Spec;
 use abi::Errno;
 use abi::raw::general::RLIMIT_NOFILE;
 use kernel::clone::FirstProcess;
-use kernel::exec::{Loaded, Program, exec_credentials, load};
+use kernel::exec::{LoadError, Loaded, Program, exec_credentials, load};
 use kernel::fd_table::NR_OPEN;
 use kernel::limits::{Limit, Limits};
 use kernel::tty::Tty;
@@ -164,7 +164,9 @@ impl Finder<'_> {
         let program = Program { file, path: path.to_vec(), argv, envp: self.spec.env.clone() };
         let creds_for = |file: &OpenFile| exec_credentials(&self.caller.0, file);
         let mut open = |path: &[u8]| self.open(path);
-        load(self.kernel, self.caller, &creds_for, self.limits, program, &mut open).map_err(Refusal::Load)
+        load(self.kernel, self.caller, &creds_for, self.limits, program, &mut open).map_err(|error| match error {
+            LoadError::Errno(errno) | LoadError::Fatal(errno) => Refusal::Load(errno),
+        })
     }
 
     /// Loads one candidate; a file of no known format is taken for a shell script.

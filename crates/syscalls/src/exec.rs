@@ -4,8 +4,9 @@ use crate::args::{Arg, Args};
 use crate::table::Entry;
 use crate::user;
 use abi::Errno;
-use kernel::exec::{ARG_LEN_MAX, Program, exec_credentials, load};
-use kernel::{CurrentTask, SysResult};
+use abi::signal::SIGSEGV;
+use kernel::exec::{ARG_LEN_MAX, LoadError, Program, exec_credentials, load};
+use kernel::{CurrentTask, ExitStatus, SysResult};
 use std::sync::Arc;
 use vfs::{At, WalkFlags, ops};
 
@@ -89,8 +90,16 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     let program = Program { file, path: shown, argv, envp };
     let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file);
     let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);
-    let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open)?;
+    let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open);
     drop(cx);
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(LoadError::Errno(errno)) => return Err(errno.into()),
+        Err(LoadError::Fatal(_)) => {
+            t.end_group(ExitStatus::Killed { signal: SIGSEGV, core: false });
+            return Ok(0);
+        }
+    };
     if closed && !Arc::ptr_eq(&loaded.exe.place().dentry, &called) {
         return Err(Errno::ENOENT.into());
     }

@@ -139,21 +139,36 @@ fn span(loads: &[Segment]) -> Option<Range<u64>> {
     Some(low..high)
 }
 
-/// Loads a program and its interpreter.
-pub(super) fn load(
-    mm: &MemoryManager,
-    root: &PathRef,
-    file: &Arc<OpenFile>,
+/// A program and its interpreter, read and checked but not mapped.
+pub(super) struct Parts {
+    program: Headers,
+    interpreter: Option<(Arc<OpenFile>, Headers)>,
+}
+
+/// Reads the headers of a program and of its interpreter.
+pub(super) fn examine(
+    file: &OpenFile,
     caller: &dyn Caller,
     head: &[u8],
-    layout: Layout,
     open: &mut OpenExec<'_>,
-) -> Result<Image, Errno> {
+) -> Result<Parts, Errno> {
     let program = headers(file, caller, head, Errno::ENOEXEC)?;
     let interpreter = match program.interpreter {
         Some((offset, len)) => Some(open_interpreter(file, caller, offset, len, open)?),
         None => None,
     };
+    Ok(Parts { program, interpreter })
+}
+
+/// Maps a program and its interpreter.
+pub(super) fn load(
+    mm: &MemoryManager,
+    root: &PathRef,
+    file: &Arc<OpenFile>,
+    parts: Parts,
+    layout: Layout,
+) -> Result<Image, Errno> {
+    let Parts { program, interpreter } = parts;
     let place = match (program.kind, &interpreter) {
         (ET_EXEC, _) => None,
         (_, Some(_)) => Some(layout.pie_base),

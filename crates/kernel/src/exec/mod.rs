@@ -57,6 +57,22 @@ pub struct Loaded {
     pub creds: Credentials,
 }
 
+/// Why a program could not be loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadError {
+    /// execve(2) fails with this.
+    Errno(Errno),
+    /// The file is of a known format but can't be mapped. Linux finds out when the old program is already gone: the
+    /// process dies of `SIGSEGV`.
+    Fatal(Errno),
+}
+
+impl From<Errno> for LoadError {
+    fn from(errno: Errno) -> LoadError {
+        LoadError::Errno(errno)
+    }
+}
+
 /// Reads at an offset, up to the end of the file.
 pub(crate) fn read_at(file: &OpenFile, caller: &dyn Caller, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
     let call = CallState::default();
@@ -84,7 +100,7 @@ pub fn load(
     limits: &crate::limits::Limits,
     mut program: Program,
     open: &mut OpenExec<'_>,
-) -> Result<Loaded, Errno> {
+) -> Result<Loaded, LoadError> {
     let name = program.path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
     let mut head = [0; HEAD];
     let mut depth = 0;
@@ -94,20 +110,21 @@ pub fn load(
         let Some(rest) = head.strip_prefix(b"#!") else { break head.to_vec() };
         depth += 1;
         if depth > SCRIPT_DEPTH {
-            return Err(Errno::ELOOP);
+            return Err(Errno::ELOOP.into());
         }
         follow_script(&mut program, rest, len == HEAD, open)?;
     };
     check_size(&program, limits)?;
     // Of a script, the interpreter's set-user-id bits count.
     let creds = creds_for(&program.file)?;
+    let parts = elf::examine(&program.file, caller, &head, open)?;
     let stack_limit = limits.soft(abi::raw::general::RLIMIT_STACK);
     let user = kernel.platform.user_range();
     let layout = Layout::new(&user, stack_limit, random_word);
     let space = kernel.platform.new_address_space()?;
     let mm = MemoryManager::new(kernel.frames.clone(), space, user, layout, crate::memory_limits(limits, &creds));
-    let image = elf::load(&mm, &kernel.mounts.root(), &program.file, caller, &head, layout, open)?;
-    let regs = stack::build(&mm, kernel, &creds, &program, &image)?;
+    let image = elf::load(&mm, &kernel.mounts.root(), &program.file, parts, layout).map_err(LoadError::Fatal)?;
+    let regs = stack::build(&mm, kernel, &creds, &program, &image).map_err(LoadError::Fatal)?;
     Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })
 }
 
