@@ -136,7 +136,12 @@ impl Queue {
 
     fn may_append(&self, control: &Control) -> bool {
         let last = self.packets.back().filter(|_| !self.mark_next);
-        last.is_some_and(|l| l.end < l.buffer.len() && control.files.is_empty() && l.control.same_sender(control))
+        last.is_some_and(|l| {
+            l.end < l.buffer.len()
+                && l.control.files.is_empty()
+                && control.files.is_empty()
+                && l.control.same_sender(control)
+        })
     }
 
     fn append(&mut self, src: &mut dyn Source, want: usize) -> Result<usize, Errno> {
