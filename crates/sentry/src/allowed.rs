@@ -93,8 +93,7 @@ pub const ALLOWED: &[Rule] = &[
     rule(n::__NR_mremap, Any, "large allocations that grow"),
     rule(n::__NR_mprotect, Without(2, n::PROT_EXEC), "heap and guard pages; never executable"),
     rule(n::__NR_madvise, Any, "memory given back"),
-    rule(n::__NR_mincore, Any, "mincore of guests: which pages of the memory file exist"),
-    rule(n::__NR_mincore, Any, "which pages of host files are in memory"),
+    rule(n::__NR_mincore, Any, "mincore of guests: which pages of the memory file and of host files are in memory"),
     rule(n::__NR_brk, Any, "heap"),
     rule(n::__NR_fallocate, Any, "guest memory given back, and fallocate on host files"),
     // Threads.
