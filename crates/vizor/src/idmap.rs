@@ -22,7 +22,10 @@ pub fn write(pid: i32) -> Result<(), Failure> {
             other => other,
         }
     };
-    own().map_err(|error| Failure::ours(format!("cannot map ids into a user namespace: {error}")))
+    own().map_err(|error| {
+        let cure = if error.kind() == std::io::ErrorKind::NotFound { "; mount proc on /proc first" } else { "" };
+        Failure::ours(format!("cannot map ids into a user namespace: {error}{cure}"))
+    })
 }
 
 fn put(pid: i32, file: &str, text: &str) -> io::Result<()> {
