@@ -135,7 +135,8 @@ fn jumps_into_the_stub_end_in_bounded_time() {
         let mut context = guest.context();
         let mut ticker = Ticker::new(context.interrupter(), Duration::from_millis(1));
         let mut gone = 0;
-        for offset in 0..0x300u64 {
+        // The whole text, and some of what lies behind it.
+        for offset in 0..0x400u64 {
             for variant in 0..3u64 {
                 let fill = [0, DATA + 0x1000, region() + BLOCKS + 0x3c00][variant as usize];
                 let mut regs = Registers {
