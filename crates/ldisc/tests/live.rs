@@ -1,11 +1,11 @@
 //! Plays random cases on the line discipline and on the host's pty side by side; they must agree step by step.
 //!
 //! Since Linux moves bytes in a worker thread, a case that disagrees is played again, and only counts if it keeps
-//! disagreeing. Time and seed: `VIZOR_LIVE_SECONDS` (20) and `VIZOR_LIVE_SEED` (1).
+//! disagreeing. Time and seed: `VIZOR_LIVE_SECONDS` (20) and `VIZOR_LIVE_SEED` (from the clock).
 
 mod model;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, process};
 
 use model::Model;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long to look for a smaller case.
 const SHRINKING: Duration = Duration::from_secs(30);
 /// How often a disagreement must show to count.
-const TRIES: usize = 12;
+const TRIES: usize = 3;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -76,17 +76,12 @@ fn check(steps: &[Step]) -> Result<(End, usize), String> {
             Ok(end) => return Ok((end, strays)),
             Err(found) => problem = found,
         }
-        // The host's workers may be held up by whatever else the machine does just now.
-        if strays > 2 {
-            std::thread::sleep(Duration::from_millis(100));
-        }
     }
     Err(problem)
 }
 
 fn run() -> i32 {
-    // The same cases in every run, so that a failure is one of the change at hand; other seeds by hand.
-    let seed = number("VIZOR_LIVE_SEED", 1);
+    let seed = number("VIZOR_LIVE_SEED", SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()));
     let limit = Duration::from_secs(number("VIZOR_LIVE_SECONDS", 20));
     let start = Instant::now();
     let mut bytes = [0; 32];
