@@ -4,7 +4,9 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 
 enum { EXIT_SKIP = 77 };
@@ -353,6 +355,69 @@ static void remove_tree(int dir, const char *name)
 	unlinkat(dir, name, AT_REMOVEDIR);
 }
 
+/* Gives every signal its default back, unblocked. */
+static void reset_signals(void)
+{
+	/* By the system call: the library keeps two signals to itself, which posix_spawn(3) leaves ignored. */
+	unsigned long dfl[4] = {0};
+	for (int sig = 1; sig < 65; sig++)
+		syscall(SYS_rt_sigaction, sig, dfl, NULL, 8);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void close_all_but_standard(void)
+{
+	if (syscall(SYS_close_range, 3, ~0U, 0) < 0)
+		for (int fd = 3; fd < 1024; fd++)
+			close(fd);
+}
+
+/* Sets the soft limit, or as much of it as we may have. */
+static void soft_limit(int resource, rlim_t soft)
+{
+	struct rlimit limit;
+	if (getrlimit(resource, &limit) < 0)
+		return;
+	struct rlimit raised = {soft, soft};
+	if (soft > limit.rlim_max && setrlimit(resource, &raised) == 0)
+		return;
+	limit.rlim_cur = soft < limit.rlim_max ? soft : limit.rlim_max;
+	setrlimit(resource, &limit);
+}
+
+static void reset_limits(void)
+{
+	struct rlimit no_core = {0, 0};
+	setrlimit(RLIMIT_CORE, &no_core);
+	soft_limit(RLIMIT_STACK, 8 << 20);
+	soft_limit(RLIMIT_NOFILE, 1024);
+	static const int unlimited[] = {RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_RSS};
+	for (size_t i = 0; i < sizeof unlimited / sizeof *unlimited; i++)
+		soft_limit(unlimited[i], RLIM_INFINITY);
+}
+
+/* Frees the driver of what its caller left it, whoever that is, so that it forks small and clean processes: descriptors
+ * (a high one makes the table of every child large, which select(2) shows), signals, timers, limits, scheduling. */
+static void forget_caller(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", O_RDWR);
+	close_all_but_standard();
+	struct itimerval never = {{0, 0}, {0, 0}};
+	for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
+		setitimer(which, &never, NULL);
+	reset_signals();
+	reset_limits();
+	struct sched_param usual = {0};
+	sched_setscheduler(0, SCHED_OTHER, &usual);
+	setpriority(PRIO_PROCESS, 0, 0); /* fails for an ordinary user who was niced */
+	personality(0);
+	umask(022);
+}
+
 /* Turns the new process into a clean place for a case: nothing inherited but standard input, output and error. */
 static void enter_case(int out, const char *dir)
 {
@@ -361,19 +426,9 @@ static void enter_case(int out, const char *dir)
 	dup2(null, 0);
 	dup2(out, 1);
 	dup2(out, 2);
-	if (syscall(SYS_close_range, 3, ~0U, 0) < 0)
-		for (int fd = 3; fd < 1024; fd++)
-			close(fd);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* By the system call: the library keeps two signals to itself, which posix_spawn(3) leaves ignored. */
-	unsigned long dfl[4] = {0};
-	for (int sig = 1; sig < 65; sig++)
-		syscall(SYS_rt_sigaction, sig, dfl, NULL, 8);
-	struct rlimit no_core = {0, 0};
-	setrlimit(RLIMIT_CORE, &no_core);
-	umask(022);
+	close_all_but_standard();
+	clearenv();
+	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setvbuf(stdout, NULL, _IONBF, 0);
 	if (chdir(dir) < 0)
 		FAIL("chdir to the case's directory: %s", conf_errname(errno));
@@ -537,6 +592,7 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
+	forget_caller();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (const struct conf_case *c = cases; c; c = c->next) {
 		char title[256];

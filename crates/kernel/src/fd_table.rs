@@ -244,16 +244,18 @@ impl FdTable {
         Ok((slot.file.flags(), slot.cloexec))
     }
 
-    /// The size of the table as /proc/PID/status shows it (`FDSize`).
+    /// How many slots Linux would hold in memory for the table: select(2) looks no further, and `/proc/PID/status` shows it
+    /// (`FDSize`). It starts at 64, grows by doubling, and shrinks only in a fork's copy.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.slots.lock().slots.len().next_multiple_of(64)
+        self.slots.lock().slots.len().next_power_of_two().max(64)
     }
 
     /// A copy with slots of its own and the same descriptions, for fork(2).
     #[must_use]
     pub fn fork(&self) -> Arc<FdTable> {
-        let slots = self.slots.lock().clone();
+        let mut slots = self.slots.lock().clone();
+        slots.slots.truncate(slots.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
         Arc::new(FdTable::with(slots))
     }
 }

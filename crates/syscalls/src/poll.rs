@@ -239,15 +239,12 @@ const KINDS: [Events; 3] = [
     Events::PRI.union(Events::NVAL),
 ];
 
-/// Slots that a table has at least: as many as in Linux once a shell has used a descriptor beyond its first 64.
-const TABLE_MIN: usize = 256;
-
 fn bit(set: &[u64], fd: usize) -> bool {
     set.get(fd / 64).is_some_and(|word| word >> (fd % 64) & 1 != 0)
 }
 
 fn do_select(t: &CurrentTask, count: i32, addrs: [u64; 3], timeout: Timeout) -> Result<Result<usize, WaitEnd>, Errno> {
-    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(t.fds().size().max(TABLE_MIN));
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(t.fds().size());
     let words = count.div_ceil(64);
     let mut sets: [Vec<u64>; 3] = Default::default();
     for (set, addr) in sets.iter_mut().zip(addrs) {

@@ -398,6 +398,10 @@ static int __attribute__((noinline)) deep(int n)
 
 CASE(stack_grows_up_to_its_limit)
 {
+	struct rlimit lim;
+	EXPECT_OK(getrlimit(RLIMIT_STACK, &lim));
+	if (lim.rlim_cur < 8 << 20)
+		SKIP("the hard limit on the stack is below the usual 8 MiB");
 	EXPECT_EQ(deep(4000), 0); /* about 4 MiB of the usual 8 */
 	CHILD(p) {
 		deep(20000);

@@ -175,6 +175,13 @@ CASE(select_sets)
 	EXPECT_EQ(select(p[1] + 1, &r, &w, &x, NULL), 2); /* counts bits */
 	CHECK(FD_ISSET(p[0], &r) && FD_ISSET(p[1], &w) && !FD_ISSET(p[0], &x));
 	FD_SET(99, &r);
+	CHILD(small)
+	{ /* a table starts with 64 slots; what lies beyond the table is not looked at */
+		EXPECT_EQ(select(100, &r, NULL, NULL, NULL), 1);
+		CHECK(FD_ISSET(p[0], &r) && FD_ISSET(99, &r));
+	}
+	JOIN(small);
+	EXPECT_OK(close(EXPECT_OK(fcntl(p[0], F_DUPFD, 64)))); /* and once grown, it does not shrink */
 	EXPECT_ERRNO(select(100, &r, NULL, NULL, NULL), EBADF);
 	struct timeval zero = {0, 0};
 	EXPECT_EQ(select(p[0] + 1, &r, NULL, NULL, &zero), 1); /* 99 lies beyond nfds */

@@ -274,10 +274,17 @@ static int dig(int n)
 	return n ? dig(n + 1) + room[0] : 0;
 }
 
+static void small_stack(void)
+{
+	struct rlimit rl;
+	EXPECT_OK(getrlimit(RLIMIT_STACK, &rl));
+	rl.rlim_cur = 256 << 10;
+	EXPECT_OK(setrlimit(RLIMIT_STACK, &rl));
+}
+
 CASE(stack_overflow_is_caught_there)
 {
-	struct rlimit rl = {256 << 10, RLIM_INFINITY};
-	EXPECT_OK(setrlimit(RLIMIT_STACK, &rl));
+	small_stack();
 	stack_t ss = {.ss_sp = other_stack, .ss_size = sizeof other_stack};
 	EXPECT_OK(sigaltstack(&ss, NULL));
 	catch(SIGSEGV, SA_ONSTACK, note_and_jump);
@@ -294,8 +301,7 @@ CASE(stack_overflow_is_caught_there)
 CASE(no_room_for_a_frame)
 {
 	CHILD(a) { /* a handler for an overflow without another stack can't be run */
-		struct rlimit rl = {256 << 10, RLIM_INFINITY};
-		EXPECT_OK(setrlimit(RLIMIT_STACK, &rl));
+		small_stack();
 		count_signal(SIGSEGV, 0);
 		dig(1);
 	}
