@@ -19,6 +19,6 @@ pub mod memfile;
 pub mod seccomp;
 pub mod signalfd;
 pub mod spawn;
-pub mod stdio;
+pub mod start;
 pub mod terminal;
 pub mod window;

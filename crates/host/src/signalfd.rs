@@ -88,8 +88,8 @@ pub fn suffer(signal: i32) {
     }
 }
 
-/// Ignores a signal.
-pub fn ignore(signal: i32) {
+/// Has children stay until they are waited for, whether or not the caller ignored `SIGCHLD`.
+pub fn keep_children() {
     // SAFETY: sets a disposition.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }

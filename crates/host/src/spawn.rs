@@ -176,6 +176,10 @@ unsafe fn prepare(plan: &Plan) {
         let mut none: libc::sigset_t = core::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, core::ptr::null_mut());
+        // What the caller ignored is the guest's to ignore. Above all `SIGCHLD`: processes would be reaped unasked.
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         for fd in 0..3 {
             libc::dup2(plan.null, fd);
         }

@@ -310,6 +310,10 @@ pub struct FirstProcess {
     pub exe: vfs::Executable,
     /// Its resource limits.
     pub limits: Limits,
+    /// Signals that it ignores, as its caller did.
+    pub ignored: SigSet,
+    /// Signals that it blocks.
+    pub blocked: SigSet,
     /// Its controlling terminal, if it has one.
     pub tty: Option<Arc<crate::tty::Tty>>,
 }
@@ -322,7 +326,8 @@ impl Kernel {
     pub fn start_first(self: &Arc<Kernel>, first: FirstProcess) -> Result<(), Errno> {
         let mut context: Box<dyn Context> = first.mm.address_space().new_context()?;
         let tid = self.tree.lock().new_id()?;
-        let group = ThreadGroup::new(tid, Arc::new(SignalActions::default()), first.limits, self.uptime_ns());
+        let group =
+            ThreadGroup::new(tid, Arc::new(SignalActions::ignoring(first.ignored)), first.limits, self.uptime_ns());
         let creds = Arc::new(first.creds);
         let inner = Inner {
             mm: Some(first.mm.clone()),
@@ -338,7 +343,7 @@ impl Kernel {
         task.work.set_interrupter(Some(context.interrupter()));
         let fpstate = context.fpstate();
         context.set_fpstate(&fpstate)?;
-        group.signals.lock().threads.insert(tid, thread_signals(SigSet::EMPTY, &task));
+        group.signals.lock().threads.insert(tid, thread_signals(first.blocked.without(SigSet::UNBLOCKABLE), &task));
         {
             let mut tree = self.tree.lock();
             tree.add_process(Process {

@@ -109,6 +109,8 @@ pub trait Observer: Send + Sync {
     fn continued(&self);
     /// It has ended, and the sandbox with it.
     fn ended(&self, status: ExitStatus);
+    /// Something went wrong that no guest can be told: one line for the user.
+    fn warned(&self, line: &str);
 }
 
 /// Dentries kept in the cache; each may hold a host descriptor.
@@ -175,6 +177,14 @@ impl Kernel {
     /// Names the observer, once.
     pub fn set_observer(&self, observer: Box<dyn Observer>) {
         let _ = self.observer.set(observer);
+    }
+
+    /// Logs what no guest can be told, and tells the user.
+    pub fn tell(&self, line: &str) {
+        self.trace.log(line);
+        if let Some(observer) = self.observer() {
+            observer.warned(line);
+        }
     }
 
     pub(crate) fn observer(&self) -> Option<&dyn Observer> {

@@ -9,7 +9,7 @@ use crate::signal::{Flow, ForceHow};
 use crate::task::CurrentTask;
 use abi::Errno;
 use abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo};
-use platform::{Access, Exit};
+use platform::{Access, Exit, Gone};
 use std::sync::atomic::Ordering;
 
 /// x86 page-fault trap number, and bits of its error code.
@@ -44,10 +44,7 @@ impl CurrentTask {
                 self.kernel.force_signal(&self.task, SigInfo::fault(signo, code, addr), ForceHow::Fault);
             }
             Exit::Interrupted => {}
-            Exit::Gone => {
-                self.kernel.trace.log(&format!("task {}: its host process is gone, killing it", self.tid()));
-                self.end_group(ExitStatus::Killed { signal: SIGKILL, core: false });
-            }
+            Exit::Gone(gone) => self.lose_space(gone),
         }
     }
 
@@ -71,6 +68,14 @@ impl CurrentTask {
         let execute = if access.execute { FAULT_EXECUTE } else { 0 };
         self.last_fault = (TRAP_PAGE_FAULT, FAULT_USER | write | execute, addr);
         self.kernel.force_signal(&self.task, SigInfo::fault(fault.signo, fault.code, addr), ForceHow::Fault);
+    }
+
+    /// Nothing of the process can run any more.
+    fn lose_space(&mut self, gone: Gone) {
+        if self.group.signals.lock().begin_exit(ExitStatus::Killed { signal: SIGKILL, core: false }) {
+            let name = String::from_utf8_lossy(&self.task.name()).into_owned();
+            self.kernel.tell(&format!("process {} ({name}) was killed: {gone}", self.group.tgid));
+        }
     }
 
     /// Trap number, error code and address for a signal's frame.

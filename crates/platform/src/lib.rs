@@ -63,14 +63,34 @@ pub enum MapOp {
     },
 }
 
-/// The address space is gone: its host process died or was killed for misbehaving. Nothing of it can touch memory any
-/// more.
+/// Why an address space is gone. Nothing of it can touch memory any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gone;
+pub enum Gone {
+    /// Its host process died of this signal, which the platform did not send (0 if the host does not tell which).
+    Died(i32),
+    /// It was killed for what its code wrote over memory that it shares with the platform.
+    Corrupt,
+    /// It was killed because it did not do in time what it was told.
+    Stuck,
+}
+
+/// `SIGKILL` on the host.
+const SIGKILL: i32 = 9;
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the guest's host process is gone")
+        match self {
+            Gone::Died(SIGKILL) => f.write_str(
+                "something outside the sandbox sent its host process SIGKILL (somebody's kill, or the host is out of memory)",
+            ),
+            Gone::Died(signal) => {
+                write!(f, "its host process died of signal {signal}, by its own code's doing or from outside the sandbox")
+            }
+            Gone::Corrupt => f.write_str("its code damaged the memory that it shares with Vizor"),
+            Gone::Stuck => {
+                f.write_str("its host process did not answer in time: its code blocks it, or the host is overloaded")
+            }
+        }
     }
 }
 
@@ -101,8 +121,8 @@ pub enum Exit {
     },
     /// [`Interrupter::interrupt`] was called.
     Interrupted,
-    /// See [`Gone`]: the guest process must be killed.
-    Gone,
+    /// The guest process must be killed.
+    Gone(Gone),
 }
 
 /// A source of address spaces. One per sandbox.

@@ -185,7 +185,7 @@ impl Interrupter for NoInterrupter {
 
 impl Context for ScriptedContext {
     fn switch(&mut self, _regs: &mut Registers) -> Exit {
-        self.exits.pop_front().unwrap_or(Exit::Gone)
+        self.exits.pop_front().unwrap_or(Exit::Gone(Gone::Died(0)))
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {

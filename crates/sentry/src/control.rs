@@ -38,6 +38,8 @@ pub enum Report {
     Exited(u8),
     /// A signal has killed it.
     Killed(i32),
+    /// A line for the user; the guest goes on.
+    Warning(String),
     /// It could not be started: the status to exit with, and why.
     Failed(u8, String),
     /// The Sentry itself has failed.
@@ -80,6 +82,7 @@ impl Report {
             Report::Continued => w.byte(b'c'),
             Report::Exited(status) => w.byte(b'e').byte(*status),
             Report::Killed(signal) => w.byte(b'k').signed(*signal),
+            Report::Warning(line) => w.byte(b'w').bytes(clip(line)),
             Report::Failed(status, why) => w.byte(b'f').byte(*status).bytes(clip(why)),
             Report::Broken(why) => {
                 let mut message = vec![BROKEN];
@@ -99,6 +102,7 @@ impl Report {
             b'c' => Report::Continued,
             b'e' => Report::Exited(r.byte()?),
             b'k' => Report::Killed(r.signed()?),
+            b'w' => Report::Warning(text(&r.bytes()?)),
             b'f' => Report::Failed(r.byte()?, text(&r.bytes()?)),
             BROKEN => Report::Broken(text(r.rest())),
             _ => return None,
@@ -231,6 +235,7 @@ mod tests {
             Report::Continued,
             Report::Exited(255),
             Report::Killed(9),
+            Report::Warning("killed".into()),
             Report::Failed(127, "x: not found".into()),
             Report::Broken("no".into()),
         ];

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use std::io::{Read, Seek};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 /// The name under which the Sentry runs.
@@ -18,6 +19,7 @@ pub const NAME: &str = "vizor-sentry";
 /// Runs a Sentry, whose specification is in the inherited descriptor of this number.
 #[must_use]
 pub fn main(spec: DonatedFd) -> ExitCode {
+    rustix::thread::set_name(c"vizor-sentry").unwrap_or_default();
     // Before the control socket is known, nobody can be told more than that.
     let Some(spec) = read_spec(spec) else { return ExitCode::from(FAILED) };
     let Ok(control) = inherited(spec.control) else { return ExitCode::from(FAILED) };
@@ -125,7 +127,11 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let console = tty.clone().zip(donated.console.take());
     let console = console.map(|(tty, stream)| Console::new(tty, stream, reactor.clone()));
     let kernel = sandbox.kernel;
-    kernel.set_observer(Box::new(Messenger { reactor: reactor.clone(), console: console.is_some() }));
+    kernel.set_observer(Box::new(Messenger {
+        reactor: reactor.clone(),
+        console: console.is_some(),
+        warnings: AtomicUsize::new(0),
+    }));
     program::start(&kernel, spec, fds, tty, || {
         let _ = control.report(&Report::Started);
     })?;

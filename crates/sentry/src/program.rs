@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::spec::Spec;
 use abi::Errno;
 use abi::raw::general::RLIMIT_NOFILE;
+use abi::signal::SigSet;
 use kernel::clone::FirstProcess;
 use kernel::exec::{LoadError, Loaded, Program, exec_credentials, load};
 use kernel::fd_table::NR_OPEN;
@@ -101,6 +102,8 @@ pub fn start(
         name: loaded.name,
         exe: loaded.exe,
         limits,
+        ignored: SigSet(spec.ignored),
+        blocked: SigSet(spec.blocked),
         tty,
     };
     ready();

@@ -16,7 +16,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use vfs::wait::{Events, WaitQueue, Wake};
 
 const CONTROL: u64 = 0;
@@ -202,7 +202,12 @@ pub struct Messenger {
     pub reactor: Arc<Reactor>,
     /// Whether there is a console.
     pub console: bool,
+    /// Warnings so far: a guest that causes them must not flood the user.
+    pub warnings: AtomicUsize,
 }
+
+/// Warnings that the user gets to see.
+const WARNINGS: usize = 10;
 
 impl Messenger {
     fn send(&self, report: Report) {
@@ -220,6 +225,15 @@ impl Observer for Messenger {
         self.send(Report::Continued);
     }
 
+    fn warned(&self, line: &str) {
+        let rest = match self.warnings.fetch_add(1, Ordering::Relaxed) {
+            ..WARNINGS => "",
+            WARNINGS => " (there are more: see --debug-log)",
+            _ => return,
+        };
+        self.send(Report::Warning(format!("{line}{rest}")));
+    }
+
     fn ended(&self, status: ExitStatus) {
         let report = match status {
             ExitStatus::Exited(status) => Report::Exited(status),
@@ -229,6 +243,10 @@ impl Observer for Messenger {
             return self.send(report);
         }
         // Nothing is left to be written: no need to wake another thread first.
+        let earlier = std::mem::take(&mut *self.reactor.reports.lock());
+        for report in &earlier {
+            let _ = self.reactor.control.report(report);
+        }
         let _ = self.reactor.control.report(&report);
         confine::end(0);
     }

@@ -83,6 +83,10 @@ pub struct Spec {
     pub groups: Vec<u32>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// Signals that are ignored: bit 0 is signal 1.
+    pub ignored: u64,
+    /// Signals that are blocked.
+    pub blocked: u64,
     /// Resource limits by number, soft and hard.
     pub limits: Vec<(u64, u64)>,
     /// The host name.
@@ -138,7 +142,7 @@ impl Spec {
         w.list(&self.groups, |w, g| {
             w.number(*g);
         });
-        w.number(self.umask);
+        w.number(self.umask).long(self.ignored).long(self.blocked);
         w.list(&self.limits, |w, (soft, hard)| {
             w.long(*soft).long(*hard);
         });
@@ -182,6 +186,8 @@ impl Spec {
             gid: r.number()?,
             groups: r.list(Reader::number)?,
             umask: r.number()?,
+            ignored: r.long()?,
+            blocked: r.long()?,
             limits: r.list(|r| Some((r.long()?, r.long()?)))?,
             hostname: r.bytes()?,
             strace: r.option(|r| {
@@ -232,6 +238,8 @@ mod tests {
             gid: u32::MAX,
             groups: vec![4, 5],
             umask: 0o22,
+            ignored: 1,
+            blocked: 2,
             limits: vec![(1, u64::MAX)],
             hostname: b"h".to_vec(),
             strace: Some(Strace::Only(vec![b"read".to_vec()])),

@@ -14,7 +14,7 @@ use crate::zygote::INTERRUPT;
 use abi::Errno;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use platform::{Access, Context, Exit, Interrupter, Registers};
+use platform::{Access, Context, Exit, Gone, Interrupter, Registers};
 use rustix::thread::futex::{self, Flags, Timespec};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -78,7 +78,7 @@ impl SystrapContext {
     }
 
     /// Gives the guest its turn, and waits until it is ours again.
-    fn run(&mut self) -> Result<(), platform::Gone> {
+    fn run(&mut self) -> Result<(), Gone> {
         let stub = Arc::clone(&self.stub);
         let running = stub.core().running.fetch_add(1, Ordering::Relaxed) + 1;
         let spins = self.pace.spins(running < stub.core().cores);
@@ -108,13 +108,13 @@ impl SystrapContext {
     }
 
     /// Waits, asleep, for our turn.
-    fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<(), platform::Gone> {
+    fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<(), Gone> {
         let sleeping = shared.u32(self.head + SENTRY_WAITS);
         sleeping.store(1, Ordering::SeqCst);
         let mut asked: Option<Instant> = None;
         let result = loop {
             if self.stub.life().dead() {
-                break Err(platform::Gone);
+                break Err(self.stub.life().why());
             }
             if turn.load(Ordering::SeqCst) == TURN_SENTRY {
                 break self.alive();
@@ -122,7 +122,7 @@ impl SystrapContext {
             if self.flag.bits.load(Ordering::SeqCst) & PENDING != 0 {
                 let since = *asked.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.stub.life().patience(PATIENCE) {
-                    self.stub.life().kill();
+                    self.stub.life().kill_for(Gone::Stuck);
                 }
             }
             let limit = if self.mover.bound() { &BOUND } else { &TICK };
@@ -134,8 +134,8 @@ impl SystrapContext {
         result
     }
 
-    fn alive(&self) -> Result<(), platform::Gone> {
-        if self.stub.life().dead() { Err(platform::Gone) } else { Ok(()) }
+    fn alive(&self) -> Result<(), Gone> {
+        if self.stub.life().dead() { Err(self.stub.life().why()) } else { Ok(()) }
     }
 
     /// Reads what the guest thread left.
@@ -178,13 +178,12 @@ impl Context for SystrapContext {
             }
             let result = self.run();
             let interrupted = self.flag.bits.swap(0, Ordering::SeqCst) & PENDING != 0;
-            if result.is_err() {
-                return Exit::Gone;
+            if let Err(gone) = result {
+                return Exit::Gone(gone);
             }
             let Some(cause) = self.read(regs) else {
                 // Only a guest that has tampered with its signal stack gets here.
-                self.stub.life().end();
-                return Exit::Gone;
+                return Exit::Gone(self.stub.life().end(Gone::Corrupt));
             };
             if let Some(exit) = decode(&cause, regs) {
                 return exit;

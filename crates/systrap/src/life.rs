@@ -4,25 +4,31 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use platform::Gone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
-use rustix::process::{Signal, pidfd_send_signal};
-use std::sync::Arc;
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Stubs are no ordinary children: they send no signal at their end.
+pub const ANY_CHILD: WaitIdOptions = WaitIdOptions::from_bits_retain(libc::__WALL as u32);
 
 /// A stub's process, alive or dead. It is reaped by the watcher, so its id stays its own until then.
 pub struct Life {
     pid: i32,
     pidfd: Arc<OwnedFd>,
     dead: AtomicBool,
+    /// What it was killed for.
+    reason: OnceLock<Gone>,
     running: Arc<AtomicUsize>,
 }
 
 impl Life {
     /// Of a process that was just made. `running` counts the sandbox's guest threads that run at present.
     pub fn new(pid: i32, pidfd: Arc<OwnedFd>, running: Arc<AtomicUsize>) -> Life {
-        Life { pid, pidfd, dead: AtomicBool::new(false), running }
+        Life { pid, pidfd, dead: AtomicBool::new(false), reason: OnceLock::new(), running }
     }
 
     /// The process id on the host.
@@ -45,9 +51,22 @@ impl Life {
         self.dead.store(true, Ordering::SeqCst);
     }
 
-    /// Kills it; the watcher will see it die.
+    /// Kills it, as it is not needed any more; the watcher will see it die.
     pub fn kill(&self) {
         let _ = pidfd_send_signal(&*self.pidfd, Signal::KILL);
+    }
+
+    /// Kills it for what it did; the watcher will see it die.
+    pub fn kill_for(&self, reason: Gone) {
+        let _ = self.reason.set(reason);
+        self.kill();
+    }
+
+    /// Why it is dead.
+    pub fn why(&self) -> Gone {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT | ANY_CHILD;
+        let signal = || waitid(WaitId::PidFd(self.pidfd.as_fd()), how).ok().flatten()?.terminating_signal();
+        *self.reason.get_or_init(|| Gone::Died(signal().unwrap_or(0)))
     }
 
     /// Whether it is dead, asked of the host.
@@ -59,8 +78,14 @@ impl Life {
         self.dead()
     }
 
+    /// Kills it for what it did and waits until none of its threads can touch memory any more.
+    pub fn end(&self, reason: Gone) -> Gone {
+        self.kill_for(reason);
+        self.wait()
+    }
+
     /// Kills it and waits until none of its threads can touch memory any more.
-    pub fn end(&self) -> Gone {
+    pub fn wait(&self) -> Gone {
         self.kill();
         let deadline = Instant::now() + END_LIMIT;
         while Instant::now() < deadline {
@@ -71,7 +96,7 @@ impl Life {
         }
         // If it has not ended by now it hangs in the host kernel, and won't run guest code again either.
         self.set_dead();
-        Gone
+        self.why()
     }
 
     /// Whether a thread id belongs to it. Its threads do not end before the process does.

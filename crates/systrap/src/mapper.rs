@@ -76,7 +76,7 @@ impl Channel {
         let mut tries = 0u32;
         loop {
             if life.dead() {
-                return Err(life.end());
+                return Err(life.wait());
             }
             let hint = done.load(Ordering::Acquire);
             if hint != self.seq
@@ -95,7 +95,7 @@ impl Channel {
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
             if tries > 40 && start.elapsed() > life.patience(LIMIT) {
-                return Err(life.end());
+                return Err(life.end(Gone::Stuck));
             }
         }
     }

@@ -108,7 +108,7 @@ impl Stub {
         let mut calls = Vec::with_capacity(ops.len());
         for op in ops {
             let (MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } | MapOp::Protect { addr, len, .. }) = *op;
-            let range = checked_range(addr, len).ok_or_else(|| self.life.end())?;
+            let range = checked_range(addr, len).ok_or_else(|| self.life.end(Gone::Corrupt))?;
             translate(&mut state.mapped, op, range, &mut calls);
         }
         for batch in calls.chunks(MAX_CALLS) {
@@ -156,13 +156,13 @@ impl Stub {
         });
         // Before the thread can be waited for, so that no waiter is forgotten when the process dies.
         self.slots.store(slot + 1, Ordering::SeqCst);
-        state.channel.run(&self.shared, &self.life, &calls).map_err(|Gone| Errno::EAGAIN)?;
+        state.channel.run(&self.shared, &self.life, &calls).map_err(|_| Errno::EAGAIN)?;
         let result = Channel::result(&self.shared, calls.len() - 1) as i64;
         match i32::try_from(result) {
             Ok(tid @ 1..) if self.life.has_thread(tid) => Ok(Thread { slot, tid, frame }),
             // A guest has put a wrong id there: the new thread is not to be found any more.
             Ok(1..) => {
-                self.life.kill();
+                self.life.kill_for(Gone::Corrupt);
                 Err(Errno::EAGAIN)
             }
             _ => {

@@ -1,7 +1,7 @@
 //! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
 
 use crate::layout::*;
-use crate::life::Life;
+use crate::life::{ANY_CHILD, Life};
 use crate::mapper::{Call, Channel};
 use crate::shared::Shared;
 use crate::stub::Stub;
@@ -49,7 +49,7 @@ impl Drop for Zygote {
     fn drop(&mut self) {
         // An heir is reaped as any stub.
         if let Zygote::First { life, .. } = self {
-            life.end();
+            life.wait();
             reap(life.pidfd());
         }
     }
@@ -89,7 +89,7 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 /// Starts the platform's thread and with it the zygote.
 pub fn start(maps: std::fs::File) -> Result<Arc<Core>, StartError> {
     let (send, receive) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("platform".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("vizor-stubs".into()).spawn(move || {
         let core = match Core::new(maps) {
             Ok(core) => Arc::new(core),
             Err(error) => {
@@ -118,7 +118,7 @@ impl Core {
         let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
         let mut channel = Channel::new(pid);
         // An empty batch: the zygote is through its start.
-        channel.run(&shared, &life, &[]).map_err(|Gone| StartError::Zygote(pid))?;
+        channel.run(&shared, &life, &[]).map_err(|_| StartError::Zygote(pid))?;
         let zygote = Zygote::First { shared, life, channel };
         Ok(Core {
             region,
@@ -184,7 +184,7 @@ impl Core {
         let result = loop {
             match zygote.as_mut().ok_or(Errno::EAGAIN)?.run(call) {
                 Ok(result) => break result,
-                Err(Gone) => {
+                Err(_) => {
                     let heir = self.pool.lock().pop();
                     *zygote = Some(Zygote::Heir(heir.ok_or(Errno::EAGAIN)?));
                 }
@@ -251,8 +251,7 @@ impl Core {
 }
 
 fn reap(pidfd: &OwnedFd) {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::from_bits_retain(libc::__WALL as u32);
-    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), options);
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | ANY_CHILD);
 }
 
 fn shared_file() -> rustix::io::Result<OwnedFd> {

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::*;
-use platform::{Context, Exit, Interrupter, MapOp, Platform, Registers};
+use platform::{Context, Exit, Gone, Interrupter, MapOp, Platform, Registers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -153,7 +153,7 @@ fn jumps_into_the_stub_end_in_bounded_time() {
                     ..start(0)
                 };
                 for _ in 0..4 {
-                    if context.switch(&mut regs) == Exit::Gone {
+                    if matches!(context.switch(&mut regs), Exit::Gone(_)) {
                         gone += 1;
                         drop(ticker);
                         guest = Guest::new(&[0xff, 0xe0]);
@@ -185,7 +185,7 @@ fn scribble(stop_after: Duration, fill: u64) {
             let _ticker = Ticker::new(context.interrupter(), Duration::from_millis(5));
             while Instant::now() < end {
                 let mut regs = Registers { rbx: addr, rdx: len / 8, rax: fill, ..start(0) };
-                if context.switch(&mut regs) == Exit::Gone {
+                if matches!(context.switch(&mut regs), Exit::Gone(_)) {
                     return;
                 }
             }
@@ -197,7 +197,7 @@ fn scribble(stop_after: Duration, fill: u64) {
             let Ok(mut context) = guest.space.new_context() else { return };
             let _ticker = Ticker::new(context.interrupter(), Duration::from_millis(5));
             while Instant::now() < end {
-                if context.switch(&mut Registers { rdi: DATA, ..start(32) }) == Exit::Gone {
+                if matches!(context.switch(&mut Registers { rdi: DATA, ..start(32) }), Exit::Gone(_)) {
                     return;
                 }
                 let state = context.fpstate();
@@ -292,7 +292,7 @@ fn blocked_interrupts_end_the_stub() {
                 if regs.orig_rax == region() && frame % 16 == 8 {
                     let mut regs = Registers { rdi: at + 304, rax: u64::MAX, ..start(16) };
                     let exit = helper.switch(&mut regs);
-                    if exit == Exit::Gone {
+                    if matches!(exit, Exit::Gone(_)) {
                         return;
                     }
                 }
@@ -305,7 +305,7 @@ fn blocked_interrupts_end_the_stub() {
             Instant::now()
         });
         let mut regs = start(32);
-        assert_eq!(context.switch(&mut regs), Exit::Gone);
+        assert_eq!(context.switch(&mut regs), Exit::Gone(Gone::Stuck));
         let asked = thread.join().expect("thread");
         assert!(asked.elapsed() < Duration::from_secs(8));
         assert_healthy();

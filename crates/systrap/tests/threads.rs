@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::*;
-use platform::{Exit, Platform, Registers};
+use platform::{Exit, Gone, Platform, Registers};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -246,8 +246,8 @@ fn alone_stubs_end() {
         let pid = rustix::process::Pid::from_raw(busy.expect("a stub runs")).expect("pid");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
         let (exit, mut victim) = runner.join().expect("runner");
-        assert_eq!(exit, Exit::Gone);
-        assert_eq!(victim.switch(&mut start(0)), Exit::Gone);
+        assert_eq!(exit, Exit::Gone(Gone::Died(9)));
+        assert_eq!(victim.switch(&mut start(0)), Exit::Gone(Gone::Died(9)));
         assert!(fresh.space.apply(&[fresh.map(DATA, 4096, R, 0)]).is_err());
         assert!(fresh.space.new_context().is_err());
         drop((victim, fresh));

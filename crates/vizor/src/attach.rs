@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sentry::control::{Report, Request};
 use sentry::{FAILED, Failure};
-use std::io;
+use std::io::{self, Write};
 
 /// What is passed on to the guest. Those that stop a background process that uses its terminal are left to do so.
 const FORWARDED: &[i32] = &[
@@ -190,12 +190,21 @@ impl Session {
                 Ok(Some(Report::Killed(signal))) => {
                     self.ended = Some(u8::try_from(128 + signal).unwrap_or(FAILED));
                 }
+                Ok(Some(Report::Warning(line))) => self.warn(&line),
                 Ok(Some(Report::Failed(status, text))) => return Err(Failure { status, text }),
                 Ok(Some(Report::Broken(why))) => return Err(Failure::ours(format!("internal error: {why}"))),
                 Err(_) => return Err(self.lost()),
             }
         }
         Ok(())
+    }
+
+    fn warn(&self, line: &str) {
+        // A raw terminal needs the carriage return, and others don't mind where it shows.
+        let raw = self.relay.as_ref().is_some_and(|relay| relay.terminal.attached());
+        let end = if raw && host::terminal::settings(rustix::stdio::stderr()).is_ok() { "\r\n" } else { "\n" };
+        // Nobody is left to be told if this fails.
+        let _ = write!(io::stderr(), "vizor: {line}{end}");
     }
 
     /// The Sentry has ended without a word.
@@ -206,14 +215,21 @@ impl Session {
         }
         let signal = status.and_then(|status| status.terminating_signal());
         Failure::ours(match signal {
-            Some(signal) => format!("the sandbox was killed by signal {signal}"),
+            Some(s::SIGKILL) => {
+                "something outside the sandbox sent the sentry SIGKILL (somebody's kill, or the host is out \
+                                 of memory); all its processes ended with it"
+                    .to_owned()
+            }
+            Some(s::SIGABRT) => "the sentry ran out of memory; all its processes ended with it".to_owned(),
+            Some(signal) => format!("the sentry was killed by signal {signal}; all its processes ended with it"),
             None => "internal error: the sandbox ended without a report".to_owned(),
         })
     }
 
     fn forward(&mut self, arrival: Arrival) {
         match arrival.signal {
-            s::SIGWINCH => self.tell_window(),
+            // The guest's terminal tells its own foreground, if the size is new.
+            s::SIGWINCH if arrival.from_kernel && self.relay.is_some() => self.tell_window(),
             s::SIGINT | s::SIGTERM | s::SIGHUP if self.ended.is_some() => {
                 // The guest is gone; whoever is impatient need not wait for its last output.
                 self.relay = None;

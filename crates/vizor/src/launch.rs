@@ -111,7 +111,7 @@ fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
     let fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut console_spec = None;
     let mut console = None;
-    if !host::stdio::was_closed(1) && host::terminal::settings(fds[1]).is_ok() {
+    if !host::start::was_closed(1) && host::terminal::settings(fds[1]).is_ok() {
         let terminal = terminal::Terminal::new(fds[1])?;
         let made = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = made.map_err(|e| host("cannot make a socket")(e.into()))?;
@@ -126,7 +126,7 @@ fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
     }
     let mut stdio = [Stdio::Closed; 3];
     for (number, (slot, fd)) in (0..).zip(stdio.iter_mut().zip(fds)) {
-        if host::stdio::was_closed(number) {
+        if host::start::was_closed(number) {
             continue;
         }
         *slot = match &console {
@@ -152,7 +152,7 @@ fn specify(
     let strace = options.strace()?;
     let log = options.debug_log.as_deref().map(debug_log).transpose()?.map(|fd| donations.add(fd));
     let trace = match (&strace, log) {
-        (Some(_), None) if !host::stdio::was_closed(2) => Some(donations.add(duplicate(rustix::stdio::stderr())?)),
+        (Some(_), None) if !host::start::was_closed(2) => Some(donations.add(duplicate(rustix::stdio::stderr())?)),
         _ => None,
     };
     let (uid, gid, groups) = match options.user {
@@ -171,6 +171,8 @@ fn specify(
         gid,
         groups,
         umask: umask.bits(),
+        ignored: host::start::ignored_signals(),
+        blocked: host::start::blocked_signals(),
         limits: LIMITS.iter().map(|which| limit(*which)).collect(),
         hostname: hostname(&options)?,
         strace,

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: options::Do) -> Result<u8, Failure> {
+    host::signalfd::keep_children();
     let sandbox = launch::launch(options)?;
     attach::attach(sandbox)
 }

@@ -75,11 +75,28 @@ fn expect(output: &Output, status: i32, stdout: &str) {
 
 /// Starts a shell that says when it is ready.
 fn start(script: &str) -> Child {
-    let mut child = vizor(&["sh", "-c", script]).stdout(Stdio::piped()).spawn().expect("starts");
+    start_with(script, Stdio::inherit())
+}
+
+fn start_with(script: &str, stderr: Stdio) -> Child {
+    let mut child = vizor(&["sh", "-c", script]).stdout(Stdio::piped()).stderr(stderr).spawn().expect("starts");
     let mut ready = [0; 6];
     child.stdout.as_mut().expect("stdout").read_exact(&mut ready).expect("ready");
     assert_eq!(&ready, b"ready\n");
     child
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "never {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stopped(id: u32) -> bool {
+    fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default().contains(") T ")
 }
 
 fn children_of(parent: u32) -> Vec<u32> {
@@ -222,32 +239,66 @@ fn options_reach_the_command() {
     assert!(text(&traced.stderr).contains("write(1, \"hello"), "{}", text(&traced.stderr));
 }
 
+/// All that the command passes on.
+const PASSED_ON: [Signal; 10] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::TERM,
+    Signal::CONT,
+    Signal::TSTP,
+    Signal::WINCH,
+];
+
 #[test]
 fn signals_reach_the_first_process() {
-    for (sent, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1), (Signal::USR1, 10)] {
+    for sent in PASSED_ON {
+        let number = sent.as_raw();
         let mut child =
             start(&format!("trap 'exit $((100 + {number}))' {number}; echo ready; while :; do sleep 0.05; done"));
         signal(child.id(), sent);
-        assert_eq!(wait(&mut child).code(), Some(100 + number));
+        assert_eq!(wait(&mut child).code(), Some(100 + number), "{sent:?}");
     }
 }
 
 #[test]
-fn a_signal_that_is_not_caught_kills() {
+fn a_signal_that_is_not_caught_has_its_default_effect() {
+    for sent in PASSED_ON.into_iter().filter(|s| !matches!(*s, Signal::CONT | Signal::TSTP | Signal::WINCH)) {
+        let mut child = start("echo ready; exec sleep 100");
+        signal(child.id(), sent);
+        assert_eq!(wait(&mut child).code(), Some(128 + sent.as_raw()), "{sent:?}");
+    }
     let mut child = start("echo ready; exec sleep 100");
+    signal(child.id(), Signal::WINCH);
+    signal(child.id(), Signal::TSTP);
+    until("stopped", || stopped(child.id()));
+    signal(child.id(), Signal::CONT);
+    until("continued", || !stopped(child.id()));
     signal(child.id(), Signal::TERM);
     assert_eq!(wait(&mut child).code(), Some(143));
 }
 
 #[test]
+fn ignored_and_blocked_signals_are_inherited() {
+    let sets = |prefix: &str| {
+        let script = format!("trap '' HUP PIPE USR1; exec {prefix} grep -E '^Sig(Blk|Ign)' /proc/self/status");
+        text(&run(Command::new("sh").args(["-c", &script])).stdout)
+    };
+    let natively = sets("");
+    assert!(natively.ends_with("1201\n"), "{natively}");
+    assert_eq!(sets(&format!("{VIZOR} do")), natively);
+    // A caller that has its children reaped unasked, as some daemons do.
+    let script = format!("trap '' CHLD; {VIZOR} do sh -c '(exit 3); echo $?; sleep 0.1 & wait; exit 4'; echo $?");
+    expect(&run(Command::new("bash").args(["-c", &script])), 0, "3\n4\n");
+}
+
+#[test]
 fn a_stopped_command_stops_its_caller() {
     let mut child = start("echo ready; kill -STOP $$; exit 6");
-    let state = |id: u32| fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default().contains(") T ");
-    let start = Instant::now();
-    while !state(child.id()) {
-        assert!(start.elapsed() < LIMIT, "never stopped");
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("stopped", || stopped(child.id()));
     signal(child.id(), Signal::CONT);
     assert_eq!(wait(&mut child).code(), Some(6));
 }
@@ -255,18 +306,90 @@ fn a_stopped_command_stops_its_caller() {
 #[test]
 fn nothing_outlives_the_caller_or_the_sentry() {
     for kill_the_sentry in [false, true] {
-        let mut child = start("sleep 100 & echo ready; sleep 100");
+        let mut child = start_with("sleep 100 & echo ready; sleep 100", Stdio::piped());
         let all = descendants_of(child.id());
         assert!(all.len() >= 3, "{all:?}");
         signal(if kill_the_sentry { all[0] } else { child.id() }, Signal::KILL);
         let status = wait(&mut child);
         if kill_the_sentry {
             assert_eq!(status.code(), Some(125));
+            let said = said(&mut child);
+            assert!(said.starts_with("vizor: ") && said.contains("sent the sentry SIGKILL"), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
         } else {
             assert_eq!(status.signal(), Some(9));
         }
         all_gone(&all);
     }
+}
+
+/// What a command wrote to its standard error by its end.
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    child.stderr.as_mut().expect("stderr").read_to_string(&mut said).expect("read");
+    said
+}
+
+/// The stub in which a guest thread runs at present.
+fn busy_stub(command: u32) -> u32 {
+    let runs = |id: &u32| {
+        let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        stats.into_iter().any(|stat| stat.contains(") R "))
+    };
+    let start = Instant::now();
+    loop {
+        // The first is the Sentry.
+        let busy = descendants_of(command).into_iter().skip(1).find(runs);
+        if let Some(busy) = busy {
+            return busy;
+        }
+        assert!(start.elapsed() < LIMIT, "no stub runs");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_killed_stub_is_reported_and_costs_its_process_only() {
+    let child = "sh -c \"echo ready; while :; do :; done\"; test $? = 137 || exit 1; exit 5";
+    for (script, status) in [("echo ready; while :; do :; done", 137), (child, 5)] {
+        let mut child = start_with(script, Stdio::piped());
+        signal(busy_stub(child.id()), Signal::KILL);
+        assert_eq!(wait(&mut child).code(), Some(status));
+        let said = said(&mut child);
+        let line = said.lines().find(|line| line.starts_with("vizor: ")).unwrap_or_default();
+        assert!(line.starts_with("vizor: process ") && line.contains(" (sh) was killed: "), "{said}");
+        assert!(line.contains("outside the sandbox") && line.contains("SIGKILL"), "{said}");
+        assert_eq!(said.matches("vizor: ").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_guest_that_spoils_its_stub_is_reported_and_costs_its_process_only() {
+    // One thread writes over what the other's signal handler works with. The platform's pages are around the vDSO.
+    let attack = "import ctypes, os, threading\n\
+                  libc = ctypes.CDLL(None)\n\
+                  libc.getauxval.restype = ctypes.c_ulong\n\
+                  blocks = (libc.getauxval(33) & ~0xfffffff) + 0x1000000\n\
+                  def spoil():\n    while True: ctypes.memset(blocks, 0, 0x4000)\n\
+                  threading.Thread(target=spoil, daemon=True).start()\n\
+                  while True: os.getppid()\n";
+    let log = Scratch::new();
+    let script = "/usr/bin/python3 -c \"$1\"; test $? -gt 128 || exit 1; exit 5";
+    let output = run(&mut vizor(&["--debug-log", &log.path("log"), "sh", "-c", script, "sh", attack]));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("vizor: process 3 (python3) was killed: its "), "{said}");
+    let logged = fs::read_to_string(log.path("log")).expect("log");
+    assert!(logged.contains("process 3 (python3) was killed: its "), "{logged}");
+}
+
+#[test]
+fn the_sandbox_goes_on_without_the_process_that_stubs_are_made_from() {
+    let mut child = start("echo ready; sleep 0.3; for i in 1 2 3 4 5 6 7 8; do /bin/true || exit 1; done; exit 5");
+    let zygote = descendants_of(child.id()).into_iter().skip(1).min().expect("stubs");
+    signal(zygote, Signal::KILL);
+    assert_eq!(wait(&mut child).code(), Some(5));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl CurrentTask {
 
     /// Makes every thread of the process end.
     pub fn end_group(&mut self, status: ExitStatus) {
-        self.group.signals.lock().begin_exit(status);
+        let _ = self.group.signals.lock().begin_exit(status);
     }
 
     /// Begins to stop the process, unless it is in an orphaned group and the signal is not `SIGSTOP`.

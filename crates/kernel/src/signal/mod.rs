@@ -73,6 +73,17 @@ fn slot(signal: Signal) -> usize {
 }
 
 impl SignalActions {
+    /// Defaults, but for signals that are ignored.
+    #[must_use]
+    pub fn ignoring(signals: SigSet) -> SignalActions {
+        let actions = SignalActions::default();
+        let signals = signals.without(SigSet::UNBLOCKABLE);
+        for signal in (1..=s::NSIG).filter(|signal| signals.has(*signal)) {
+            actions.set(signal, SigAction { handler: SIG_IGN, ..SigAction::default() });
+        }
+        actions
+    }
+
     /// The action of a valid signal.
     #[must_use]
     pub fn get(&self, signal: Signal) -> SigAction {

@@ -51,13 +51,13 @@ impl GroupSignals {
     }
 
     /// Makes every thread end, with `status` as the process's.
-    pub fn begin_exit(&mut self, status: ExitStatus) {
-        if self.exiting.is_none() {
-            self.exiting = Some(status);
-        }
+    pub fn begin_exit(&mut self, status: ExitStatus) -> bool {
+        let first = self.exiting.is_none();
+        self.exiting.get_or_insert(status);
         for thread in self.threads.values() {
             thread.work.request(bits::EXIT);
         }
+        first
     }
 
     /// The effects that stop signals and `SIGCONT` have on sending. Returns whether a stopped process goes on.
