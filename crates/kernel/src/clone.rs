@@ -7,14 +7,14 @@ use crate::group::ThreadGroup;
 use crate::ipc::IpcContext;
 use crate::kernel::Kernel;
 use crate::limits::Limits;
-use crate::signal::{SignalActions, ThreadSignals};
+use crate::signal::{PendingQueue, SignalActions, ThreadSignals};
 use crate::task::{CurrentTask, Inner, Task, VforkGuard};
 use crate::tree::{Process, Tree};
 use abi::Errno;
 use abi::raw::general as c;
 use abi::signal::{AltStack, SIGCHLD, SigSet, Signal};
 use mm::MemoryManager;
-use platform::{Context, Registers};
+use platform::{Context, LocalState, Registers};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +105,7 @@ impl CurrentTask {
         if has(c::CLONE_CHILD_SETTID) {
             let _ = mm.copy_out(args.child_tid, &tid.to_le_bytes());
         }
-        self.join_tree(args, &task)?;
+        self.join_tree(args, &task, &context.local())?;
         if !has(c::CLONE_THREAD) {
             group.cpu_limit_changed(&kernel);
         }
@@ -168,7 +168,7 @@ impl CurrentTask {
     }
 
     /// Makes the new task known. Fails if this process is being killed, so that none escapes.
-    fn join_tree(&self, args: &CloneArgs, task: &Arc<Task>) -> Result<(), SysErr> {
+    fn join_tree(&self, args: &CloneArgs, task: &Arc<Task>, local: &Arc<dyn LocalState>) -> Result<(), SysErr> {
         let tid = task.tid();
         let mut tree = self.kernel.tree.lock();
         if tree.closing {
@@ -189,7 +189,8 @@ impl CurrentTask {
                 return Err(SysErr::Restart(crate::Restart::NoIntr));
             }
             if args.flags & flag(c::CLONE_THREAD) != 0 {
-                own_signals.threads.insert(tid, thread_signals(mask, task));
+                own_signals.threads.insert(tid, thread_signals(mask, task, local));
+                own_signals.recalculate(tid);
             }
         }
         if args.flags & flag(c::CLONE_THREAD) != 0 {
@@ -197,7 +198,7 @@ impl CurrentTask {
                 process.threads.insert(tid);
             }
         } else {
-            task.group.signals.lock().threads.insert(tid, thread_signals(mask, task));
+            task.group.signals.lock().threads.insert(tid, thread_signals(mask, task, local));
             tree.add_process(Process {
                 group: task.group.clone(),
                 parent,
@@ -214,6 +215,7 @@ impl CurrentTask {
             });
         }
         tree.tasks.insert(tid, task.clone());
+        tree.publish_ids(task.group.tgid);
         Ok(())
     }
 
@@ -236,8 +238,15 @@ impl CurrentTask {
     }
 }
 
-fn thread_signals(mask: SigSet, task: &Task) -> ThreadSignals {
-    ThreadSignals { mask, work: task.work.clone(), ..ThreadSignals::default() }
+fn thread_signals(mask: SigSet, task: &Task, local: &Arc<dyn LocalState>) -> ThreadSignals {
+    let signals = ThreadSignals {
+        pending: PendingQueue::default(),
+        local: local.clone(),
+        waiting_for: SigSet::EMPTY,
+        work: task.work.clone(),
+    };
+    signals.set_mask(mask);
+    signals
 }
 
 fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
@@ -343,7 +352,8 @@ impl Kernel {
         task.work.set_interrupter(Some(context.interrupter()));
         let fpstate = context.fpstate();
         context.set_fpstate(&fpstate)?;
-        group.signals.lock().threads.insert(tid, thread_signals(first.blocked.without(SigSet::UNBLOCKABLE), &task));
+        let mask = first.blocked.without(SigSet::UNBLOCKABLE);
+        group.signals.lock().threads.insert(tid, thread_signals(mask, &task, &context.local()));
         {
             let mut tree = self.tree.lock();
             tree.add_process(Process {
@@ -365,6 +375,7 @@ impl Kernel {
                 tty.set_session(tid, tid);
                 session.tty = Some(tty);
             }
+            tree.publish_ids(task.group.tgid);
         }
         self.set_first_process(tid);
         start(CurrentTask {

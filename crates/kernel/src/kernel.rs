@@ -120,6 +120,7 @@ impl Kernel {
     /// A kernel without tasks.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Kernel> {
+        let futexes = FutexTable::new(&parts.platform.futex_waiters());
         Arc::new(Kernel {
             platform: parts.platform,
             frames: parts.frames,
@@ -130,7 +131,7 @@ impl Kernel {
             dentries: DentryCache::new(DENTRIES),
             uts: Mutex::new(rank::LEAF, parts.uts),
             ipc: parts.ipc,
-            futexes: FutexTable::default(),
+            futexes,
             timers: Timers::default(),
             trace: parts.trace,
             async_sender: AsyncSender::default(),

@@ -8,7 +8,7 @@ use crate::group::ExitStatus;
 use crate::signal::{Flow, ForceHow};
 use crate::task::CurrentTask;
 use abi::Errno;
-use abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo};
+use abi::signal::{SIGBUS, SIGILL, SIGKILL, SIGSEGV, SigInfo};
 use platform::{Access, Exit, Gone};
 use std::sync::atomic::Ordering;
 
@@ -39,6 +39,7 @@ impl CurrentTask {
         match exit {
             Exit::Syscall => self.handle_syscall(),
             Exit::Fault { addr, access } => self.handle_fault(addr, access),
+            Exit::Exception { signo: SIGILL, .. } if self.mm.unpatch(self.regs.rip) => {}
             Exit::Exception { signo, code, addr, trapno, error_code } => {
                 self.last_fault = (trapno, error_code, 0);
                 self.kernel.force_signal(&self.task, SigInfo::fault(signo, code, addr), ForceHow::Fault);
@@ -49,6 +50,9 @@ impl CurrentTask {
     }
 
     fn handle_syscall(&mut self) {
+        if let Some(site) = self.context.site() {
+            self.mm.note_trap(site);
+        }
         let kernel = self.kernel.clone();
         let result = kernel.dispatch.syscall(self);
         match result {

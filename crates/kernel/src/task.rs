@@ -329,9 +329,11 @@ impl CurrentTask {
         let limits = self.group.limits.lock().clone();
         self.mm.set_limits(crate::memory_limits(&limits, &self.creds));
         let (pid, uid) = (self.group.tgid, self.creds.ruid);
-        if let Some(process) = self.kernel.tree.lock().processes.get_mut(&pid) {
+        let mut tree = self.kernel.tree.lock();
+        if let Some(process) = tree.processes.get_mut(&pid) {
             process.uid = uid;
         }
+        tree.publish_ids(pid);
     }
 
     /// Replaces its descriptor table.

@@ -9,6 +9,7 @@ use crate::tty::Tty;
 use abi::Errno;
 use abi::signal::Signal;
 use lock::{Mutex, MutexGuard, rank};
+use platform::Ids;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -183,6 +184,7 @@ impl Tree {
         self.groups.entry(pgid).or_default().insert(pid);
         self.sessions.entry(sid).or_default().groups.insert(pgid);
         self.leave_group(pid, old, sid);
+        self.publish_ids(pid);
     }
 
     /// Makes a process the leader of a new session and group (setsid(2), checked).
@@ -195,6 +197,28 @@ impl Tree {
         self.groups.entry(pid).or_default().insert(pid);
         self.sessions.entry(pid).or_default().groups.insert(pid);
         self.leave_group(pid, old_group, old_session);
+        self.publish_ids(pid);
+    }
+
+    /// Tells the threads of a process who they are, for calls that are served without the kernel. To be called after every
+    /// change of what [`Ids`] holds.
+    pub fn publish_ids(&self, pid: i32) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        for (tid, thread) in &process.group.signals.lock().threads {
+            let Some(task) = self.tasks.get(tid) else { continue };
+            let creds = task.creds();
+            thread.local.set_ids(&Ids {
+                tgid: pid,
+                tid: *tid,
+                // The first process's parent is outside; to it that is the reaper.
+                ppid: process.parent.max(INIT),
+                pgid: process.pgid,
+                ruid: creds.ruid,
+                euid: creds.euid,
+                rgid: creds.rgid,
+                egid: creds.egid,
+            });
+        }
     }
 
     /// Gives the children of `pid` to its nearest subreaper or to the reaper. Returns zombies that nobody will reap,
@@ -212,6 +236,7 @@ impl Tree {
                 Some(parent) => parent.children.insert(child),
                 None => self.orphans.insert(child),
             };
+            self.publish_ids(child);
             if dead && new_parent == INIT {
                 gone.extend(self.reap(child));
             }

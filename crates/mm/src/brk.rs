@@ -56,6 +56,7 @@ impl MemoryManager {
         if locked && !state.may_lock(len) {
             return None;
         }
+        self.vacate(state, changes, range.clone());
         let vma = Vma { end: range.end, prot, may: Prot::all(), flags, file: None, offset: 0 };
         state.vmas.insert(range.start, vma, &mut changes.doomed);
         if locked && !flags.contains(VmaFlags::LOCK_ON_FAULT) {

@@ -45,6 +45,16 @@ impl Changes {
         }
     }
 
+    /// An operation of another kind.
+    pub fn push(&mut self, op: MapOp) {
+        self.ops.push(op);
+    }
+
+    /// Frees frames once the changes are in force.
+    pub fn free(&mut self, frames: FrameRange) {
+        self.freed.push(frames);
+    }
+
     pub fn unmap(&mut self, range: Range<u64>) {
         if let Some(MapOp::Unmap { addr, len }) = self.ops.last_mut()
             && *addr + *len == range.start
@@ -173,6 +183,7 @@ impl MemoryManager {
                 changes.ops.clear();
                 changes.unmap(self.user.clone());
                 state.runs.forget_installed();
+                state.patches.forget_installed();
                 state.installed_bound = 0;
             }
         }

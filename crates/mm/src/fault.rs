@@ -53,6 +53,9 @@ impl MemoryManager {
         let mut want = access;
         want.read |= !(access.write || access.execute);
         self.change(|state, changes| {
+            if want.execute && self.install_trampolines(state, changes, addr) {
+                return Ok(());
+            }
             let seen = state.runs.find(addr).is_some_and(|(_, run)| allows(run.installed, want));
             self.ensure(state, changes, addr, want)?;
             if seen {

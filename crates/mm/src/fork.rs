@@ -17,7 +17,7 @@ impl MemoryManager {
     /// A copy of this memory in `space`, which must be empty. Pages are shared until either side writes to them.
     #[must_use]
     pub fn fork(&self, space: Arc<dyn AddressSpace>) -> Arc<MemoryManager> {
-        let child = MemoryManager::new(self.frames.clone(), space, self.user.clone(), self.layout, Limits::default());
+        let child = MemoryManager::new(self.frames.clone(), space, self.patcher.clone(), self.user.clone(), self.layout, Limits::default());
         let observer = child.observer();
         self.change(|state, changes| {
             // Locked already while files learn of it, so that a truncation waits for its pages.
@@ -25,6 +25,8 @@ impl MemoryManager {
             copy.brk = state.brk.clone();
             copy.limits = state.limits;
             copy.program = state.program.clone();
+            self.copy_patches(state, &mut copy);
+            child.space.set_patches(copy.patches.sites());
             let inherited: Vec<(u64, Vma)> = state
                 .vmas
                 .iter()

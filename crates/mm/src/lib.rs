@@ -22,6 +22,7 @@ mod layout;
 mod map;
 mod mlock;
 mod mremap;
+mod patch;
 mod prot;
 mod resident;
 mod runs;
@@ -46,7 +47,7 @@ use core::ops::Range;
 use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
-use platform::{AddressSpace, MapOp};
+use platform::{AddressSpace, MapOp, Patcher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -104,6 +105,7 @@ pub(crate) struct State {
     pub spurious: u64,
     /// The platform's address space does not answer any more.
     pub gone: bool,
+    pub patches: patch::PatchState,
     /// Host I/O in flight on ranges that were handed out: frames freed meanwhile wait in `limbo`.
     pub pins: usize,
     pub limbo: Vec<FrameRange>,
@@ -115,17 +117,20 @@ pub struct MemoryManager {
     this: Weak<MemoryManager>,
     frames: Arc<FrameAllocator>,
     space: Arc<dyn AddressSpace>,
+    patcher: Option<Arc<dyn Patcher>>,
     user: Range<u64>,
     layout: Layout,
     state: Mutex<State>,
 }
 
 impl MemoryManager {
-    /// An empty address space: what `execve` starts from. `user` is [`platform::Platform::user_range`].
+    /// An empty address space: what `execve` starts from. `user` is [`platform::Platform::user_range`], `patcher` what
+    /// patches system call sites, if that is wanted.
     #[must_use]
     pub fn new(
         frames: Arc<FrameAllocator>,
         space: Arc<dyn AddressSpace>,
+        patcher: Option<Arc<dyn Patcher>>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
@@ -141,6 +146,7 @@ impl MemoryManager {
             installed_bound: 0,
             spurious: 0,
             gone: false,
+            patches: patch::PatchState::default(),
             pins: 0,
             limbo: Vec::new(),
         };
@@ -151,6 +157,7 @@ impl MemoryManager {
             this: this.clone(),
             frames,
             space,
+            patcher,
             user,
             layout,
             state: Mutex::new(rank::VMAS, state),
@@ -246,7 +253,7 @@ impl Drop for MemoryManager {
         let vmas = state.vmas.remove(0..u64::MAX);
         changes.drop_pages(state, 0..u64::MAX, true);
         changes.forget_windows(state);
-        for frames in changes.freed() {
+        for frames in changes.freed().into_iter().chain(state.patches.take_frames()) {
             self.frames.dec(frames);
         }
         for frames in core::mem::take(&mut state.limbo) {

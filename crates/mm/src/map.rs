@@ -165,7 +165,14 @@ impl MemoryManager {
             }
         }
         let base = self.layout.mmap_base;
-        let top_down = state.vmas.find_top_down(len, low..base);
+        let mut below = base;
+        let top_down = loop {
+            let found = state.vmas.find_top_down(len, low..below);
+            match found.and_then(|at| state.patches.limit(&(at..at + len))) {
+                Some(limit) if limit > low => below = limit,
+                _ => break found,
+            }
+        };
         top_down.or_else(|| state.vmas.find_bottom_up(len, base..self.user.end)).ok_or(Errno::ENOMEM)
     }
 
@@ -250,6 +257,8 @@ impl MemoryManager {
             changes.doomed.push(vma);
             return Err(Errno::ENOMEM);
         }
+        self.forget_patches(state, changes, &range);
+        self.vacate(state, changes, range.clone());
         changes.unmap_all(state, range.clone());
         state.vmas.insert(range.start, vma, &mut changes.doomed);
         Ok(())
@@ -287,6 +296,7 @@ impl MemoryManager {
             if state.vmas.cuts(&range) == 2 && state.vmas.len() >= MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
+            self.forget_patches(state, changes, &range);
             changes.unmap_all(state, range);
             Ok(())
         })
@@ -373,6 +383,9 @@ impl MemoryManager {
         }
         let done = range.start..reached;
         if !done.is_empty() {
+            if new.contains(Prot::WRITE) {
+                self.put_back(state, changes, done.clone());
+            }
             state.vmas.modify(done.clone(), &mut changes.doomed, |_, vma| vma.prot = new);
             changes.refresh_access(state, done);
         }

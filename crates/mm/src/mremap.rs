@@ -80,6 +80,7 @@ impl MemoryManager {
             return Err(Errno::ENOMEM);
         }
         if let Some(to) = to {
+            self.forget_patches(state, changes, &(to..to + new_len));
             changes.unmap_all(state, to..to + new_len);
         }
         if old_len > new_len {
@@ -125,6 +126,7 @@ impl MemoryManager {
             more.offset = if vma.file.is_some() { vma.offset_at(start, old_end) } else { 0 };
             more.end = new_end;
             let locked = more.flags.contains(VmaFlags::LOCKED);
+            self.vacate(state, changes, old_end..new_end);
             state.vmas.insert(old_end, more, &mut changes.doomed);
             if locked {
                 self.populate_quietly(state, changes, old_end..old_end + grow);
@@ -180,6 +182,8 @@ impl MemoryManager {
         let locked = moved.flags.contains(VmaFlags::LOCKED);
         let old = request.addr..request.addr + request.old_len;
         let (populate, end) = (to + request.old_len, moved.end);
+        self.put_back(state, changes, old.clone());
+        self.vacate(state, changes, to..end);
         self.move_pages(state, changes, old.clone(), to);
         if request.keep {
             // The lock moves with the pages.

@@ -144,6 +144,7 @@ impl MemoryManager {
         let new_start =
             [addr & !(STACK_STEP - 1), page(addr)].into_iter().find(|at| self.may_grow_to(state, start, *at));
         if let Some(new_start) = new_start {
+            self.vacate(state, changes, new_start..start);
             state.vmas.grow_down(start, new_start, &mut changes.doomed);
         }
         new_start.is_some()
@@ -308,7 +309,7 @@ impl MemoryManager {
     }
 
     /// Replaces the pages of `range`, all of one run, by private copies.
-    fn copy_pages(
+    pub(crate) fn copy_pages(
         &self,
         state: &mut State,
         changes: &mut Changes,

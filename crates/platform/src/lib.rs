@@ -5,9 +5,13 @@
 //! Memory is given to an address space only as ranges of host files ([`MapOp`]); the memory manager decides which.
 //! [`script`] holds a platform for unit tests that runs no code.
 
+mod local;
+mod patch;
 mod registers;
 pub mod script;
 
+pub use local::{FutexWaiters, Ids, KernelOnly, LocalState};
+pub use patch::{Code, JUMP, Patch, Patcher, Patches};
 pub use registers::Registers;
 
 use abi::Errno;
@@ -133,6 +137,12 @@ pub trait Platform: Send + Sync {
     /// Where the vDSO's ELF header is in every address space (`AT_SYSINFO_EHDR`), if there is one.
     fn vdso(&self) -> Option<u64>;
 
+    /// Where to count who waits on futexes.
+    fn futex_waiters(&self) -> Arc<dyn FutexWaiters>;
+
+    /// What makes patches of system call sites, if the platform profits from them.
+    fn patcher(&self) -> Option<Arc<dyn Patcher>>;
+
     /// A new, empty address space. Drawn from a pool where possible.
     ///
     /// # Errors
@@ -150,6 +160,9 @@ pub trait AddressSpace: Send + Sync {
     /// [`Gone`] if the address space can't be changed any more.
     fn apply(&self, ops: &[MapOp]) -> Result<(), Gone>;
 
+    /// Says which system call sites of this address space are patched.
+    fn set_patches(&self, patches: Arc<Patches>);
+
     /// A new thread of execution in this address space; it does not run before its first switch.
     ///
     /// # Errors
@@ -159,13 +172,27 @@ pub trait AddressSpace: Send + Sync {
 
 /// One guest thread's execution state. Owned by the Sentry thread that runs the task. Dropping it ends the host thread.
 pub trait Context: Send {
-    /// Runs guest code from `regs` until it needs the kernel, and leaves the new registers in `regs`.
+    /// Runs guest code from `regs` until it needs the kernel, and leaves the new registers in `regs`. After
+    /// [`Exit::Syscall`] only `orig_rax`, the arguments and `rax` are sure to be there, and only `rax` may be changed, before
+    /// [`Context::unfold`].
     fn switch(&mut self, regs: &mut Registers) -> Exit;
+
+    /// Completes the registers, all of which may be changed then, but for `rax` and `orig_rax`, which stay.
+    ///
+    /// # Errors
+    /// See [`Gone`]: the next switch will say so too.
+    fn unfold(&mut self, regs: &mut Registers) -> Result<(), Gone>;
+
+    /// Where the `syscall` instruction of the last exit is, if it would profit from a patch.
+    fn site(&self) -> Option<u64>;
+
+    /// The state that calls on the thread itself may change without an exit.
+    fn local(&self) -> Arc<dyn LocalState>;
 
     /// A handle with which other threads stop a running [`Context::switch`].
     fn interrupter(&self) -> Arc<dyn Interrupter>;
 
-    /// The vector state in the form of a signal frame's `fpstate` (FXSAVE area, then the XSAVE extension).
+    /// The vector state (after [`Context::unfold`]) in the form of a signal frame's `fpstate` (FXSAVE area, then the XSAVE extension).
     fn fpstate(&mut self) -> Vec<u8>;
 
     /// Sets the vector state from bytes of that form, which may come from the guest.

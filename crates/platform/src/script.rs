@@ -3,7 +3,10 @@
 //! A [`ScriptedSpace`] keeps a page table of what [`MapOp`]s made, and lets a test read and write memory as a guest thread
 //! would, through the files behind. A [`ScriptedContext`] returns exits from a list.
 
-use crate::{Access, AddressSpace, Context, Exit, Gone, Interrupter, MapOp, Platform, Registers};
+use crate::{
+    Access, AddressSpace, Context, Exit, FutexWaiters, Gone, Interrupter, KernelOnly, LocalState, MapOp, Patcher, Patches,
+    Platform, Registers,
+};
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
 use lock::{Mutex, rank};
@@ -152,9 +155,11 @@ impl AddressSpace for ScriptedSpace {
         Ok(())
     }
 
+    fn set_patches(&self, _patches: Arc<Patches>) {}
+
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {
         let exits = core::mem::take(&mut self.table.lock().exits);
-        Ok(Box::new(ScriptedContext { exits }))
+        Ok(Box::new(ScriptedContext { exits, local: Arc::default() }))
     }
 }
 
@@ -175,6 +180,7 @@ impl Table {
 /// A context that returns the exits it was given.
 pub struct ScriptedContext {
     exits: VecDeque<Exit>,
+    local: Arc<KernelOnly>,
 }
 
 struct NoInterrupter;
@@ -186,6 +192,18 @@ impl Interrupter for NoInterrupter {
 impl Context for ScriptedContext {
     fn switch(&mut self, _regs: &mut Registers) -> Exit {
         self.exits.pop_front().unwrap_or(Exit::Gone(Gone::Died(0)))
+    }
+
+    fn unfold(&mut self, _regs: &mut Registers) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    fn site(&self) -> Option<u64> {
+        None
+    }
+
+    fn local(&self) -> Arc<dyn LocalState> {
+        self.local.clone()
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {
@@ -201,6 +219,15 @@ impl Context for ScriptedContext {
     }
 }
 
+/// Counts nobody.
+struct NoWaiters;
+
+impl FutexWaiters for NoWaiters {
+    fn add(&self, _addr: u64) {}
+
+    fn remove(&self, _addr: u64) {}
+}
+
 /// A source of [`ScriptedSpace`]s.
 #[derive(Default)]
 pub struct ScriptedPlatform;
@@ -211,6 +238,14 @@ impl Platform for ScriptedPlatform {
     }
 
     fn vdso(&self) -> Option<u64> {
+        None
+    }
+
+    fn futex_waiters(&self) -> Arc<dyn FutexWaiters> {
+        Arc::new(NoWaiters)
+    }
+
+    fn patcher(&self) -> Option<Arc<dyn Patcher>> {
         None
     }
 

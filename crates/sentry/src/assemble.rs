@@ -39,8 +39,11 @@ fn failed(what: &str) -> impl Fn(Errno) -> Failure {
 ///
 /// # Errors
 /// What the host lacks.
-pub fn platform(maps: File, writable: bool) -> Result<Arc<systrap::Systrap>, Failure> {
-    let platform = systrap::Systrap::with_maps(maps)
+pub fn platform(maps: File, spec: &Spec) -> Result<Arc<systrap::Systrap>, Failure> {
+    let writable = spec.writable || spec.volumes.iter().any(|v| !v.read_only);
+    // What is traced must come to the kernel.
+    let options = systrap::Options { patch: spec.patching, serve: spec.strace.is_none() };
+    let platform = systrap::Systrap::with_maps(maps, options)
         .map_err(|error| Failure::ours(format!("this host can't run sandboxes: {error}")))?;
     seccomp::install(writable)?;
     Ok(Arc::new(platform))

@@ -117,7 +117,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     isolate::raise_descriptor_limit();
     isolate::drop_privileges()?;
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
-    let platform = assemble::platform(maps, spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
+    let platform = assemble::platform(maps, spec)?;
     let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
     let sandbox = assemble::sandbox(spec, platform, trees, donated.log.take(), donated.trace.take())?;
     let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;

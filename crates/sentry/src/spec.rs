@@ -93,6 +93,8 @@ pub struct Spec {
     pub hostname: Vec<u8>,
     /// What is traced.
     pub strace: Option<Strace>,
+    /// Rewrite system call sites.
+    pub patching: bool,
     /// The control socket.
     pub control: DonatedFd,
     /// Standard input, output and error.
@@ -154,6 +156,7 @@ impl Spec {
             };
             w.list(names, bytes);
         });
+        w.flag(self.patching);
         w.signed(self.control);
         for stdio in &self.stdio {
             put_stdio(&mut w, stdio);
@@ -194,6 +197,7 @@ impl Spec {
                 let names = r.list(Reader::bytes)?;
                 Some(if names.is_empty() { Strace::All } else { Strace::Only(names) })
             })?,
+            patching: r.flag()?,
             control: r.signed()?,
             stdio: [take_stdio(&mut r)?, take_stdio(&mut r)?, take_stdio(&mut r)?],
             console: r.option(|r| {
@@ -243,6 +247,7 @@ mod tests {
             limits: vec![(1, u64::MAX)],
             hostname: b"h".to_vec(),
             strace: Some(Strace::Only(vec![b"read".to_vec()])),
+            patching: true,
             control: 5,
             stdio: [Stdio::Closed, Stdio::Console, Stdio::Donated(9)],
             console: Some(ConsoleSpec { terminal: 7, stream: 8, window: [24, 80, 0, 1], settings: None }),

@@ -140,7 +140,7 @@ fn rt_sigpending(t: &mut CurrentTask, a: Args) -> SysResult {
         let signals = t.group.signals.lock();
         let thread = signals.threads.get(&tid);
         let pending = thread.map_or(SigSet::EMPTY, |x| x.pending.set()).union(signals.shared.set());
-        pending.intersect(thread.map_or(SigSet::EMPTY, |x| x.mask))
+        pending.intersect(thread.map_or(SigSet::EMPTY, |x| x.mask()))
     };
     let bytes = set.0.to_le_bytes();
     t.mm().copy_out(a.u64(0), bytes.get(..a.usize(1)).unwrap_or(&bytes))?;

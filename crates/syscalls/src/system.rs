@@ -145,6 +145,7 @@ fn personality(t: &mut CurrentTask, a: Args) -> SysResult {
 
 fn arch_prctl(t: &mut CurrentTask, a: Args) -> SysResult {
     let limit = t.mm().user_range().end;
+    t.unfold();
     match a.u32(0) {
         0x1001 | 0x1002 if a.u64(1) >= limit => Err(Errno::EPERM.into()),
         0x1001 => {

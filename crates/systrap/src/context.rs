@@ -2,6 +2,10 @@
 //!
 //! `TURN` in the block's head says whose turn it is. Each side stores it, and wakes the other if that has said that it
 //! sleeps. A guest can write these words at any time: all that it gains is a wrong exit of its own, or to be killed.
+//!
+//! A stub comes in one of two ways: with a signal frame, which holds all registers, or from a patched site with a call,
+//! that is its number and arguments, the rest staying where it is. The Sentry answers the latter with the result alone, or
+//! lets the stub *raise* it to the former if more of the registers is wanted.
 
 use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
@@ -9,12 +13,14 @@ use crate::frame::{Cause, Frame};
 use crate::layout::*;
 use crate::pace::{Mover, Pace};
 use crate::shared::Shared;
+use crate::local::Local;
 use crate::stub::{Stub, Thread};
+use crate::text::Entry;
 use crate::zygote::INTERRUPT;
 use abi::Errno;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use platform::{Access, Context, Exit, Gone, Interrupter, Registers};
+use platform::{Access, Context, Exit, Gone, Interrupter, LocalState, Registers};
 use rustix::thread::futex::{self, Flags, Timespec};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -66,7 +72,27 @@ pub struct SystrapContext {
     mover: Mover,
     /// The registers as the frame has them.
     seen: Option<Registers>,
+    /// The stub waits with a call and no frame.
+    call: bool,
+    /// What `SPIN` holds.
+    spin: u32,
+    /// Kill the stub if it does not come back soon.
+    hurried: bool,
+    /// The `syscall` instruction of the last exit, if it is not patched.
+    site: Option<u64>,
+    local: Arc<Local>,
 }
+
+/// Calls that need or change registers other than their arguments and result.
+const WANT_ALL: [i64; 7] = [
+    libc::SYS_clone,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_clone3,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_rt_sigreturn,
+];
 
 impl SystrapContext {
     /// Of a host thread that waits for its turn.
@@ -74,18 +100,37 @@ impl SystrapContext {
         let Thread { slot, tid, frame } = thread;
         let flag = Arc::new(Flag { bits: AtomicU32::new(0), tid, stub: Arc::downgrade(&stub) });
         let (pace, mover) = (Pace::new(), Mover::new(tid));
-        SystrapContext { stub, slot, head: Stub::block(slot) + HEAD, frame, flag, format, pace, mover, seen: None }
+        let local = Arc::new(Local::new(&stub, slot));
+        SystrapContext {
+            slot,
+            head: Stub::block(slot) + HEAD,
+            frame,
+            flag,
+            format,
+            pace,
+            mover,
+            seen: None,
+            call: false,
+            spin: u32::MAX,
+            hurried: false,
+            site: None,
+            local,
+            stub,
+        }
     }
 
-    /// Gives the guest its turn, and waits until it is ours again.
-    fn run(&mut self) -> Result<(), Gone> {
+    /// Gives the guest its turn, and waits until it is ours again. Returns what `TURN` is then.
+    fn run(&mut self, give: u32) -> Result<u32, Gone> {
         let stub = Arc::clone(&self.stub);
         let running = stub.core().running.fetch_add(1, Ordering::Relaxed) + 1;
         let spins = self.pace.spins(running < stub.core().cores);
         let shared = stub.shared();
-        shared.u32(self.head + SPIN).store(spins, Ordering::Relaxed);
+        if spins != self.spin {
+            shared.u32(self.head + SPIN).store(spins, Ordering::Relaxed);
+            self.spin = spins;
+        }
         let turn = shared.u32(self.head + TURN);
-        turn.store(TURN_GUEST, Ordering::SeqCst);
+        turn.store(give, Ordering::SeqCst);
         let slept = shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0;
         if slept {
             if spins == 0 {
@@ -95,20 +140,22 @@ impl SystrapContext {
             }
             let _ = futex::wake(turn, Flags::empty(), 1);
         }
+        let mut now = give;
         let quick = (0..spins).any(|_| {
             core::hint::spin_loop();
-            turn.load(Ordering::Acquire) == TURN_SENTRY
+            now = turn.load(Ordering::Acquire);
+            ours(now)
         });
         if spins != 0 {
             self.pace.learn(quick, slept);
         }
-        let result = if quick { self.alive() } else { self.sleep(shared, turn) };
+        let result = if quick { self.alive().map(|()| now) } else { self.sleep(shared, turn) };
         stub.core().running.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
     /// Waits, asleep, for our turn.
-    fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<(), Gone> {
+    fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<u32, Gone> {
         let sleeping = shared.u32(self.head + SENTRY_WAITS);
         sleeping.store(1, Ordering::SeqCst);
         let mut asked: Option<Instant> = None;
@@ -116,17 +163,18 @@ impl SystrapContext {
             if self.stub.life().dead() {
                 break Err(self.stub.life().why());
             }
-            if turn.load(Ordering::SeqCst) == TURN_SENTRY {
-                break self.alive();
+            let now = turn.load(Ordering::SeqCst);
+            if ours(now) {
+                break self.alive().map(|()| now);
             }
-            if self.flag.bits.load(Ordering::SeqCst) & PENDING != 0 {
+            if self.hurried || self.flag.bits.load(Ordering::SeqCst) & PENDING != 0 {
                 let since = *asked.get_or_insert_with(Instant::now);
                 if since.elapsed() > self.stub.life().patience(PATIENCE) {
                     self.stub.life().kill_for(Gone::Stuck);
                 }
             }
             let limit = if self.mover.bound() { &BOUND } else { &TICK };
-            if let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(turn, Flags::empty(), TURN_GUEST, Some(limit)) {
+            if let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(turn, Flags::empty(), now, Some(limit)) {
                 self.mover.let_go();
             }
         };
@@ -138,7 +186,7 @@ impl SystrapContext {
         if self.stub.life().dead() { Err(self.stub.life().why()) } else { Ok(()) }
     }
 
-    /// Reads what the guest thread left.
+    /// Reads the frame that the guest thread left, with an instruction pointer that knows of no patches.
     fn read(&mut self, regs: &mut Registers) -> Option<Cause> {
         let shared = self.stub.shared();
         let frame = shared.get(self.head + FRAME);
@@ -150,9 +198,27 @@ impl SystrapContext {
         Some(self.frame.cause(shared))
     }
 
+    /// Reads a call that the guest thread handed over; other registers are not known.
+    fn read_call(&self, regs: &mut Registers) {
+        let word = |at: usize| self.stub.shared().get(self.head + at);
+        regs.orig_rax = word(CALL_RAX);
+        regs.rax = Errno::ENOSYS.to_ret();
+        regs.rdi = word(CALL_RDI);
+        regs.rsi = word(CALL_RSI);
+        regs.rdx = word(CALL_RDX);
+        regs.r10 = word(CALL_R10);
+        regs.r8 = word(CALL_R8);
+        regs.r9 = word(CALL_R9);
+    }
+
     fn write(&mut self, regs: &Registers) {
+        let mut regs = *regs;
+        let patches = self.stub.patches();
+        if !patches.is_empty() {
+            regs.rip = patches.to_moved(regs.rip);
+        }
         let shared = self.stub.shared();
-        self.frame.store(shared, regs, self.seen.as_ref());
+        self.frame.store(shared, &regs, self.seen.as_ref());
         // Other values would be refused by the processor, in the stub.
         let base = |value: u64| if value < HOST_END { value } else { 0 };
         if self.seen.is_none_or(|seen| seen.fs_base != regs.fs_base) {
@@ -162,37 +228,182 @@ impl SystrapContext {
             shared.set(self.head + GS_BASE, base(regs.gs_base));
         }
     }
+
+    /// What a frame means.
+    fn judge(&mut self, cause: &Cause, regs: &mut Registers) -> Verdict {
+        let base = self.stub.core().region.base;
+        if (base..base + TEXT_LEN as u64).contains(&regs.rip) {
+            return self.judge_in_stub(cause, regs);
+        }
+        let patches = self.stub.patches();
+        if !patches.is_empty() {
+            let moved = patches.to_moved(regs.rip);
+            if cause.signo == libc::SIGILL && moved != regs.rip {
+                // A jump to an instruction that has moved.
+                self.go_to(moved);
+                return Verdict::GoOn;
+            }
+            if patches.trampoline_at(regs.rip).is_some() {
+                let guest = patches.to_guest(regs.rip);
+                if guest == regs.rip && cause.signo == INTERRUPT {
+                    // On its way to a call: there it will find word of the interrupt.
+                    self.stub.shared().u32(self.head + KICK).store(1, Ordering::SeqCst);
+                    return Verdict::GoOn;
+                }
+                self.pretend(regs, guest);
+                return decode(cause, regs).map_or(Verdict::Idle, Verdict::Exit);
+            }
+        }
+        let exit = decode(cause, regs);
+        if exit == Some(Exit::Syscall) {
+            self.site = regs.rip.checked_sub(2);
+        }
+        exit.map_or(Verdict::Idle, Verdict::Exit)
+    }
+
+    /// Says that the thread is at `rip`, which is not where its frame has it.
+    fn pretend(&mut self, regs: &mut Registers, rip: u64) {
+        regs.rip = rip;
+        if let Some(seen) = &mut self.seen {
+            seen.rip = !rip;
+        }
+    }
+
+    /// The same for a thread in the stub's own code.
+    fn judge_in_stub(&mut self, cause: &Cause, regs: &mut Registers) -> Verdict {
+        let base = self.stub.core().region.base;
+        let at = |entry: Entry| base + entry.offset() as u64 == regs.rip;
+        let probes = [Entry::LoadMask, Entry::StoreMask, Entry::LoadWord, Entry::LoadKey];
+        let stops = [Entry::Stop, Entry::Raise, Entry::Trap];
+        if cause.signo == libc::SIGILL
+            && let Some(stop) = stops.into_iter().find(|stop| at(*stop))
+        {
+            let rip = self.stub.patches().to_guest(self.stub.shared().get(self.head + SAVED_RIP));
+            self.pretend(regs, rip);
+            (regs.rcx, regs.r11) = (regs.rip, regs.eflags);
+            if stop == Entry::Trap {
+                regs.orig_rax = regs.rax;
+                regs.rax = Errno::ENOSYS.to_ret();
+                return Verdict::Exit(Exit::Syscall);
+            }
+            return Verdict::Exit(Exit::Interrupted);
+        }
+        if matches!(cause.signo, libc::SIGSEGV | libc::SIGBUS)
+            && let Some(next) = probes.into_iter().find(|probe| at(*probe)).and_then(Entry::after_fault)
+        {
+            self.go_to(base + next.offset() as u64);
+            return Verdict::GoOn;
+        }
+        decode(cause, regs).map_or(Verdict::Idle, Verdict::Exit)
+    }
+
+    /// Lets the thread, which has come with a frame, go on elsewhere.
+    fn go_to(&mut self, rip: u64) {
+        self.frame.set_rip(self.stub.shared(), rip);
+    }
+
+    /// Makes a stub that waits with a call come with a frame instead.
+    fn raise(&mut self) -> Result<Registers, Gone> {
+        self.call = false;
+        self.hurried = true;
+        let mut regs = Registers::default();
+        let result = self.raised(&mut regs);
+        self.hurried = false;
+        result.map(|()| regs)
+    }
+
+    fn raised(&mut self, regs: &mut Registers) -> Result<(), Gone> {
+        let mut give = TURN_RAISE;
+        loop {
+            if self.run(give)? == TURN_SENTRY_CALL {
+                return Err(self.stub.life().end(Gone::Corrupt));
+            }
+            let Some(cause) = self.read(regs) else { return Err(self.stub.life().end(Gone::Corrupt)) };
+            match self.judge(&cause, regs) {
+                Verdict::Exit(Exit::Interrupted) => return Ok(()),
+                // Only a guest that has tampered with its block gets here.
+                Verdict::Exit(_) => return Err(self.stub.life().end(Gone::Corrupt)),
+                // A late signal.
+                Verdict::GoOn | Verdict::Idle => give = TURN_GUEST,
+            }
+        }
+    }
+}
+
+/// What a thread's frame means.
+enum Verdict {
+    /// The kernel is wanted.
+    Exit(Exit),
+    /// Nothing: a signal that is not the thread's own doing.
+    Idle,
+    /// The platform has seen to it, and the thread must go on.
+    GoOn,
+}
+
+/// Whether a value of `TURN` says that it is the Sentry's turn.
+fn ours(turn: u32) -> bool {
+    turn & 1 == 0
 }
 
 impl Context for SystrapContext {
     fn switch(&mut self, regs: &mut Registers) -> Exit {
-        let mut first = true;
+        self.site = None;
+        let (mut first, mut owed) = (true, false);
         loop {
             if self.flag.bits.fetch_or(RUNNING, Ordering::SeqCst) & PENDING != 0 {
                 self.flag.bits.store(0, Ordering::SeqCst);
                 return Exit::Interrupted;
             }
             if first {
-                self.write(regs);
                 first = false;
+                if self.call {
+                    self.stub.shared().set(self.head + CALL_RAX, regs.rax);
+                } else {
+                    self.write(regs);
+                }
             }
-            let result = self.run();
-            let interrupted = self.flag.bits.swap(0, Ordering::SeqCst) & PENDING != 0;
-            if let Err(gone) = result {
-                return Exit::Gone(gone);
+            let result = self.run(TURN_GUEST);
+            owed |= self.flag.bits.swap(0, Ordering::SeqCst) & PENDING != 0;
+            let turn = match result {
+                Ok(turn) => turn,
+                Err(gone) => return Exit::Gone(gone),
+            };
+            self.call = turn == TURN_SENTRY_CALL;
+            if self.call {
+                self.read_call(regs);
+                let all = i64::try_from(regs.orig_rax).is_ok_and(|number| WANT_ALL.contains(&number));
+                if all && let Err(gone) = self.unfold(regs) {
+                    return Exit::Gone(gone);
+                }
+                return Exit::Syscall;
             }
             let Some(cause) = self.read(regs) else {
                 // Only a guest that has tampered with its signal stack gets here.
                 return Exit::Gone(self.stub.life().end(Gone::Corrupt));
             };
-            if let Some(exit) = decode(&cause, regs) {
-                return exit;
+            match self.judge(&cause, regs) {
+                Verdict::Exit(exit) => return exit,
+                Verdict::Idle if owed => return Exit::Interrupted,
+                // A signal that was late, or came from outside.
+                Verdict::Idle | Verdict::GoOn => {}
             }
-            if interrupted {
-                return Exit::Interrupted;
-            }
-            // A signal that was late, or came from outside: go on.
         }
+    }
+
+    fn unfold(&mut self, regs: &mut Registers) -> Result<(), Gone> {
+        if self.call {
+            let full = self.raise()?;
+            *regs = Registers { rax: regs.rax, orig_rax: regs.orig_rax, ..full };
+        }
+        Ok(())
+    }
+
+    fn site(&self) -> Option<u64> {
+        self.site
+    }
+
+    fn local(&self) -> Arc<dyn LocalState> {
+        Arc::clone(&self.local) as Arc<dyn LocalState>
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {
@@ -210,7 +421,10 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
-        self.stub.put_thread(Thread { slot: self.slot, tid: self.flag.tid, frame: self.frame });
+        // A host thread that is to be used again must wait with a frame.
+        if !self.call || self.raise().is_ok() {
+            self.stub.put_thread(Thread { slot: self.slot, tid: self.flag.tid, frame: self.frame });
+        }
     }
 }
 

@@ -19,16 +19,17 @@ fn high(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
-/// What guest threads may call: a futex in a context block, and `rt_sigreturn` from the one place in the stub that does
-/// it (the guests' own `rt_sigreturn` is the kernel's business).
+/// What guest threads may call: a futex in a context block, and `rt_sigreturn` and `sched_yield` from the one place in the
+/// stub that does it (the guests' own calls are the kernel's business).
 pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     let mut p = Program::new();
-    let (trap, futex, sigreturn) = (p.label(), p.label(), p.label());
+    let (trap, futex, sigreturn, sched_yield) = (p.label(), p.label(), p.label(), p.label());
     p.load(Word::Arch);
     p.jump_unless(Test::Eq(ARCH_X86_64), trap);
     p.load(Word::Number);
     p.jump_if(Test::Eq(libc::SYS_futex as u32), futex);
     p.jump_if(Test::Eq(libc::SYS_rt_sigreturn as u32), sigreturn);
+    p.jump_if(Test::Eq(libc::SYS_sched_yield as u32), sched_yield);
     p.ret(libc::SECCOMP_RET_TRAP);
     p.place(futex);
     p.load(Word::ArgHigh(0));
@@ -41,15 +42,22 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.jump_if(Test::Gt(libc::FUTEX_WAKE as u32), trap);
     p.ret(libc::SECCOMP_RET_ALLOW);
     p.place(sigreturn);
-    let resume = base + Entry::Resume.offset() as u64;
-    p.load(Word::IpHigh);
-    p.jump_unless(Test::Eq(high(resume)), trap);
-    p.load(Word::IpLow);
-    p.jump_unless(Test::Eq(low(resume)), trap);
-    p.ret(libc::SECCOMP_RET_ALLOW);
+    check_place(&mut p, base, Entry::Resume, trap);
+    p.place(sched_yield);
+    check_place(&mut p, base, Entry::Yield, trap);
     p.place(trap);
     p.ret(libc::SECCOMP_RET_TRAP);
     p.finish()
+}
+
+/// Allows the call if it is made right before a place in the stub's code.
+fn check_place(p: &mut Program, base: u64, entry: Entry, trap: host::seccomp::Label) {
+    let place = base + entry.offset() as u64;
+    p.load(Word::IpHigh);
+    p.jump_unless(Test::Eq(high(place)), trap);
+    p.load(Word::IpLow);
+    p.jump_unless(Test::Eq(low(place)), trap);
+    p.ret(libc::SECCOMP_RET_ALLOW);
 }
 
 /// What mappers may call: the commands they are given, limited to guest memory and context blocks, and what a new stub
@@ -65,7 +73,14 @@ pub fn mapper(base: u64) -> Option<Vec<Instruction>> {
     p.jump_if(Test::Eq(libc::SYS_mprotect as u32), range);
     p.jump_if(Test::Eq(libc::SYS_clone as u32), clone);
     p.jump_if(Test::Eq(libc::SYS_prctl as u32), prctl);
-    for plain in [libc::SYS_futex, libc::SYS_rt_sigreturn, libc::SYS_seccomp, libc::SYS_getppid, libc::SYS_exit_group] {
+    for plain in [
+        libc::SYS_futex,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sched_yield,
+        libc::SYS_seccomp,
+        libc::SYS_getppid,
+        libc::SYS_exit_group,
+    ] {
         p.jump_if(Test::Eq(plain as u32), allow);
     }
     p.ret(libc::SECCOMP_RET_TRAP);

@@ -7,6 +7,7 @@
 //! | `TEXT` | stub code, seccomp programs | read, execute |
 //! | `COMMAND` | commands to the mapper thread | read |
 //! | `RESPONSE` | its answers | read, write |
+//! | `WAITERS` | futex waiters, by the page offset of the word | read |
 //! | `VDSO` | the host's `[vvar]` and `[vdso]` | as the host has them |
 //! | `CONTEXTS` | one block for each guest thread | read, write |
 //!
@@ -36,6 +37,9 @@ pub const COMMAND: usize = 0x4000;
 pub const COMMAND_LEN: usize = 0x4000;
 pub const RESPONSE: usize = 0x8000;
 pub const RESPONSE_LEN: usize = 0x1000;
+/// How many tasks of the sandbox wait on futexes, by the page offset of the word. Read-only, the same page in all stubs.
+pub const WAITERS: usize = 0x9000;
+pub const WAITERS_LEN: usize = 0x1000;
 pub const VDSO: usize = 0x1_0000;
 pub const VDSO_MAX: usize = 0x4_0000;
 pub const CONTEXTS: usize = 0x100_0000;
@@ -84,24 +88,65 @@ pub const RESP_COPY: usize = 16;
 /// Results, in the order of the calls.
 pub const RESP_RESULTS: usize = 64;
 
-// A block's head, relative to it. The two sides' words are kept in separate cache lines.
-/// Whose turn it is: `TURN_SENTRY` or `TURN_GUEST`. A futex for both sides.
+// A block's head, relative to it. While guest code runs, its gs base is the head's address, unless the guest has set its
+// own. A call from a patched site is handed over in the first cache line.
+/// Whose turn it is, `TURN_*`. A futex for both sides.
 pub const TURN: usize = 0;
 /// The stub sleeps, or is about to.
 pub const STUB_WAITS: usize = 4;
+/// A handed-over call's number, and its result.
+pub const CALL_RAX: usize = 8;
+/// Its arguments.
+pub const CALL_RDI: usize = 16;
+pub const CALL_RSI: usize = 24;
+pub const CALL_RDX: usize = 32;
+pub const CALL_R10: usize = 40;
+pub const CALL_R8: usize = 48;
+pub const CALL_R9: usize = 56;
 /// The Sentry sleeps, or is about to.
 pub const SENTRY_WAITS: usize = 64;
 /// How often the stub looks at `TURN` before it sleeps.
 pub const SPIN: usize = 68;
 pub const FS_BASE: usize = 72;
+/// Zero as long as the guest has not set its own.
 pub const GS_BASE: usize = 80;
 /// The stub's address of the signal frame.
 pub const FRAME: usize = 88;
-/// The head's second half is kept for state of calls that the stub will serve by itself.
-pub const FAST_STATE: usize = 512;
 
+// The head's second half: state of calls that are served in the stub.
+/// Call numbers below it may be served in the stub.
+pub const SERVE_LIMIT: usize = 512;
+/// The thread has been interrupted while it was in the stub's code.
+pub const KICK: usize = 516;
+/// A signal waits, though it may be blocked: changes of the mask are the kernel's business.
+pub const ALERT: usize = 520;
+/// How many calls of sched_yield(2) there were.
+pub const YIELDS: usize = 524;
+/// The signal mask.
+pub const MASK: usize = 528;
+/// Of the call that is under way: where it returns to, the flags, its result.
+pub const SAVED_RIP: usize = 536;
+pub const SAVED_FLAGS: usize = 544;
+pub const RESULT: usize = 552;
+/// Who the thread is.
+pub const TGID: usize = 576;
+pub const TID: usize = 584;
+pub const PPID: usize = 592;
+pub const PGID: usize = 600;
+pub const RUID: usize = 608;
+pub const EUID: usize = 616;
+pub const RGID: usize = 624;
+pub const EGID: usize = 632;
+
+// Values of `TURN`: the Sentry's are even, the stub's odd.
+/// The stub has come with a signal frame.
 pub const TURN_SENTRY: u32 = 0;
+/// The guest may go on.
 pub const TURN_GUEST: u32 = 1;
+/// The stub has come with a call and nothing else.
+pub const TURN_SENTRY_CALL: u32 = 2;
+/// The stub is to come again, with a signal frame.
+pub const TURN_RAISE: u32 = 3;
 
-const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + 2 * FAST_STATE == BLOCK);
+const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + EGID < BLOCK);
 const _: () = assert!(RESP_RESULTS + 8 * MAX_CALLS <= RESPONSE_LEN);

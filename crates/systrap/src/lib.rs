@@ -43,9 +43,11 @@ mod filter;
 mod fpu;
 mod frame;
 mod layout;
+mod local;
 mod life;
 mod mapper;
 mod pace;
+mod patcher;
 mod ranges;
 mod shared;
 mod stub;
@@ -59,7 +61,7 @@ pub use zygote::StartError;
 use abi::Errno;
 use core::ops::Range;
 use fpu::Format;
-use platform::{AddressSpace, Context, Gone, MapOp, Platform};
+use platform::{AddressSpace, Context, FutexWaiters, Gone, MapOp, Patcher, Patches, Platform};
 use std::sync::Arc;
 use stub::Stub;
 use watch::Core;
@@ -72,6 +74,21 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.core.stop();
+    }
+}
+
+/// What may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Rewrite system call sites, so that they need no signal.
+    pub patch: bool,
+    /// Serve calls on a thread's own state in the stub, where nobody sees them.
+    pub serve: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { patch: true, serve: true }
     }
 }
 
@@ -89,17 +106,17 @@ impl Systrap {
     /// If the host lacks what the platform needs.
     pub fn new() -> Result<Systrap, StartError> {
         let maps = std::fs::File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
-        Systrap::with_maps(maps)
+        Systrap::with_maps(maps, Options::default())
     }
 
     /// The same for a process that no longer sees `/proc`: `maps` is its `/proc/self/maps`, opened before.
     ///
     /// # Errors
     /// As [`Systrap::new`].
-    pub fn with_maps(maps: std::fs::File) -> Result<Systrap, StartError> {
+    pub fn with_maps(maps: std::fs::File, options: Options) -> Result<Systrap, StartError> {
         pace::remember_cores();
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
-        Ok(Systrap { handle: Arc::new(Handle { core: watch::start(maps)? }), format })
+        Ok(Systrap { handle: Arc::new(Handle { core: watch::start(maps, options)? }), format })
     }
 }
 
@@ -110,6 +127,15 @@ impl Platform for Systrap {
 
     fn vdso(&self) -> Option<u64> {
         self.handle.core.region.vdso
+    }
+
+    fn futex_waiters(&self) -> Arc<dyn FutexWaiters> {
+        Arc::clone(&self.handle.core.waiters) as Arc<dyn FutexWaiters>
+    }
+
+    fn patcher(&self) -> Option<Arc<dyn Patcher>> {
+        let core = &self.handle.core;
+        core.options.patch.then(|| Arc::new(patcher::SitePatcher::new(core.region.base)) as Arc<dyn Patcher>)
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
@@ -128,6 +154,10 @@ struct Space {
 impl AddressSpace for Space {
     fn apply(&self, ops: &[MapOp]) -> Result<(), Gone> {
         self.stub.apply(ops)
+    }
+
+    fn set_patches(&self, patches: Arc<Patches>) {
+        self.stub.set_patches(patches);
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {

@@ -14,7 +14,7 @@ use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lock::{Mutex, rank};
-use platform::{Access, Gone, MapOp};
+use platform::{Access, Gone, MapOp, Patches};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::thread::futex::{self, Flags};
@@ -39,11 +39,12 @@ pub struct Stub {
     core: Arc<Core>,
     id: u64,
     life: Life,
-    shared: Shared,
+    shared: Arc<Shared>,
     file: OwnedFd,
     /// Blocks that have a host thread.
     slots: AtomicUsize,
     state: Mutex<State>,
+    patches: Mutex<Arc<Patches>>,
 }
 
 impl Stub {
@@ -51,7 +52,8 @@ impl Stub {
     pub fn new(core: Arc<Core>, id: u64, life: Life, shared: Shared, file: OwnedFd) -> Stub {
         let state = State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new() };
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
-        Stub { core, id, life, shared, file, slots: AtomicUsize::new(0), state }
+        let (shared, patches) = (Arc::new(shared), Mutex::new(rank::LEAF, Arc::default()));
+        Stub { core, id, life, shared, file, slots: AtomicUsize::new(0), state, patches }
     }
 
     pub fn core(&self) -> &Core {
@@ -64,6 +66,21 @@ impl Stub {
 
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// The same, to be kept.
+    pub fn shared_memory(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Which system call sites are patched.
+    pub fn patches(&self) -> Arc<Patches> {
+        Arc::clone(&self.patches.lock())
+    }
+
+    /// See [`platform::AddressSpace::set_patches`].
+    pub fn set_patches(&self, patches: Arc<Patches>) {
+        *self.patches.lock() = patches;
     }
 
     /// Where a block is in the shared file.

@@ -2,8 +2,11 @@
 //!
 //! Position-independent assembly, copied to the start of the stub region. It uses no stack. Offsets of data are
 //! relative to the text. Guests may jump anywhere into it: nothing here can do more than their filter allows.
+//!
+//! `text/switch.s`: signals, and the way back; `text/serve.s`: calls from patched sites; `text/mapper.s`: mapper threads.
 
 use crate::layout::*;
+use crate::zygote::INTERRUPT;
 use core::arch::global_asm;
 
 /// Flags with which a mapper makes guest threads.
@@ -20,248 +23,9 @@ pub const STUB_CLONE: u64 = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
 pub const ZYGOTE_CLONE: u64 = (libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
 
 global_asm!(
-    r#"
-    .pushsection .rodata.vizor_stub, "a", @progbits
-    .balign 64
-    .globl vizor_stub_text
-    .globl vizor_stub_handler
-    .globl vizor_stub_resume
-    .globl vizor_stub_guest
-    .globl vizor_stub_process
-    .globl vizor_stub_zygote
-    .globl vizor_stub_end
-vizor_stub_text:
-
-# Handler of every signal, on the thread's signal stack, all signals blocked.
-vizor_stub_handler:
-    mov rbx, rsp
-    and rbx, -{BLOCK}
-    add rbx, {HEAD}
-    rdfsbase rax
-    mov [rbx + {FS_BASE}], rax
-    rdgsbase rax
-    mov [rbx + {GS_BASE}], rax
-    mov [rbx + {FRAME}], rsp
-    mov eax, {TURN_SENTRY}
-    xchg dword ptr [rbx + {TURN}], eax
-    cmp dword ptr [rbx + {SENTRY_WAITS}], 0
-    je 21f
-    mov eax, {SYS_futex}
-    lea rdi, [rbx + {TURN}]
-    mov esi, {FUTEX_WAKE}
-    mov edx, 1
-    syscall
-
-# Waits for the Sentry's answer. rbx: head, rsp: frame.
-21:  mov ecx, [rbx + {SPIN}]
-2:  cmp dword ptr [rbx + {TURN}], {TURN_GUEST}
-    je 6f
-    test ecx, ecx
-    jz 3f
-    dec ecx
-    pause
-    jmp 2b
-3:  mov eax, 1
-    xchg dword ptr [rbx + {STUB_WAITS}], eax
-4:  cmp dword ptr [rbx + {TURN}], {TURN_GUEST}
-    je 5f
-    mov eax, {SYS_futex}
-    lea rdi, [rbx + {TURN}]
-    mov esi, {FUTEX_WAIT}
-    mov edx, {TURN_SENTRY}
-    xor r10d, r10d
-    syscall
-    jmp 4b
-5:  mov dword ptr [rbx + {STUB_WAITS}], 0
-6:  mov rax, [rbx + {FS_BASE}]
-    wrfsbase rax
-    mov rax, [rbx + {GS_BASE}]
-    wrgsbase rax
-    add rsp, 8
-    mov eax, {SYS_rt_sigreturn}
-    syscall
-vizor_stub_resume:
-    ud2
-
-# A new guest thread; the Sentry has put its first frame at rsp.
-vizor_stub_guest:
-    mov eax, {SYS_seccomp}
-    mov edi, {SECCOMP_SET_MODE_FILTER}
-    xor esi, esi
-    lea rdx, [rip + vizor_stub_text + {GUEST_FPROG}]
-    syscall
-    test rax, rax
-    jnz 9f
-    mov rbx, rsp
-    and rbx, -{BLOCK}
-    add rbx, {HEAD}
-    jmp 21b
-
-# Failure: end the process.
-9:  mov eax, {SYS_exit_group}
-    mov edi, 99
-    syscall
-    ud2
-
-# A short-lived copy of the Sentry makes the zygote here, and ends.
-vizor_stub_zygote:
-    mov eax, {SYS_clone}
-    mov edi, {ZYGOTE_CLONE}
-    xor esi, esi
-    xor edx, edx
-    xor r10d, r10d
-    xor r8d, r8d
-    syscall
-    test rax, rax
-    js 9b
-    jz 21f
-    mov [rip + vizor_stub_text + {RESPONSE} + {RESP_PID}], rax
-    mov eax, {SYS_exit_group}
-    xor edi, edi
-    syscall
-    ud2
-21:  xor esp, esp
-    mov eax, {SYS_prctl}
-    mov edi, {PR_SET_PDEATHSIG}
-    mov esi, {SIGKILL}
-    syscall
-    mov eax, {SYS_getppid}
-    syscall
-    cmp eax, [rip + vizor_stub_text + {COMMAND} + {CMD_PARENT}]
-    jne 9b
-# The process that made this one still uses the memory; the host kernel clears the word when it is done with it.
-22: mov edx, [rip + vizor_stub_text + {RESPONSE} + {RESP_COPY}]
-    test edx, edx
-    jz 23f
-    mov eax, {SYS_futex}
-    lea rdi, [rip + vizor_stub_text + {RESPONSE} + {RESP_COPY}]
-    mov esi, {FUTEX_WAIT}
-    xor r10d, r10d
-    syscall
-    jmp 22b
-23: mov eax, {SYS_munmap}
-    xor edi, edi
-    lea rsi, [rip + vizor_stub_text]
-    syscall
-    test rax, rax
-    jnz 9b
-    mov eax, {SYS_munmap}
-    lea rdi, [rip + vizor_stub_text + {REGION_LEN}]
-    movabs rsi, {HOST_END}
-    sub rsi, rdi
-    syscall
-    test rax, rax
-    jnz 9b
-    mov eax, {SYS_seccomp}
-    mov edi, {SECCOMP_SET_MODE_FILTER}
-    xor esi, esi
-    lea rdx, [rip + vizor_stub_text + {MAPPER_FPROG}]
-    syscall
-    test rax, rax
-    jnz 9b
-    jmp 2f
-
-# A new stub, cloned from the zygote. r9: its shared file.
-vizor_stub_process:
-    mov r12, r9
-    mov eax, {SYS_mmap}
-    lea rdi, [rip + vizor_stub_text + {COMMAND}]
-    mov esi, {COMMAND_LEN}
-    mov edx, {PROT_READ}
-    mov r10d, {MAP_SHARED_FIXED}
-    mov r8, r12
-    xor r9d, r9d
-    syscall
-    cmp rax, -4095
-    jae 9b
-    mov eax, {SYS_mmap}
-    lea rdi, [rip + vizor_stub_text + {RESPONSE}]
-    mov esi, {RESPONSE_LEN}
-    mov edx, {PROT_READ_WRITE}
-    mov r10d, {MAP_SHARED_FIXED}
-    mov r8, r12
-    mov r9d, {FILE_RESPONSE}
-    syscall
-    cmp rax, -4095
-    jae 9b
-    mov eax, {SYS_mmap}
-    lea rdi, [rip + vizor_stub_text + {CONTEXTS}]
-    mov esi, {CHUNK_LEN}
-    mov edx, {PROT_READ_WRITE}
-    mov r10d, {MAP_SHARED_FIXED}
-    mov r8, r12
-    mov r9d, {FILE_CONTEXTS}
-    syscall
-    cmp rax, -4095
-    jae 9b
-    mov eax, {SYS_prctl}
-    mov edi, {PR_SET_PDEATHSIG}
-    mov esi, {SIGKILL}
-    syscall
-    mov eax, {SYS_getppid}
-    syscall
-    cmp eax, [rip + vizor_stub_text + {COMMAND} + {CMD_PARENT}]
-    jne 9b
-
-# The mapper: waits for a batch and runs it, for ever. All its state is in registers: ebx, the last batch's number;
-# r12, calls left; r13, next call; r14, entry of a child; r15, where the next result goes.
-2:  xor ebx, ebx
-    lea rbp, [rip + vizor_stub_text + {COMMAND}]
-3:  mov eax, [rbp + {CMD_SEQ}]
-    cmp eax, ebx
-    jne 4f
-    mov eax, {SYS_futex}
-    lea rdi, [rbp + {CMD_SEQ}]
-    mov esi, {FUTEX_WAIT}
-    mov edx, ebx
-    xor r10d, r10d
-    syscall
-    jmp 3b
-4:  mov ebx, eax
-    mov r12d, [rbp + {CMD_COUNT}]
-    lea r13, [rbp + {CMD_CALLS}]
-    lea r15, [rip + vizor_stub_text + {RESPONSE} + {RESP_RESULTS}]
-5:  test r12d, r12d
-    jz 7f
-    mov eax, [r13]
-    mov rdi, [r13 + 8]
-    mov rsi, [r13 + 16]
-    mov rdx, [r13 + 24]
-    mov r10, [r13 + 32]
-    mov r8, [r13 + 40]
-    mov r9, [r13 + 48]
-    mov r14, [r13 + 56]
-    syscall
-    mov ecx, [r13 + 4]
-    test rax, rax
-    jz 8f
-    cmp rax, -4095
-    jb 6f
-    test ecx, {CALL_MAY_FAIL}
-    jz 9b
-6:  mov [r15], rax
-    add r15, 8
-    add r13, {CALL_LEN}
-    dec r12d
-    jmp 5b
-7:  lea r15, [rip + vizor_stub_text + {RESPONSE} + {RESP_DONE}]
-    mov eax, ebx
-    xchg [r15], eax
-    cmp dword ptr [rbp + {CMD_WAITS}], 0
-    je 3b
-    mov eax, {SYS_futex}
-    mov rdi, r15
-    mov esi, {FUTEX_WAKE}
-    mov edx, 1
-    syscall
-    jmp 3b
-# A call returned zero: in the child of a clone, r14 is where to go.
-8:  test r14, r14
-    jz 6b
-    jmp r14
-vizor_stub_end:
-    .popsection
-"#,
+    include_str!("text/switch.s"),
+    include_str!("text/serve.s"),
+    include_str!("text/mapper.s"),
     BLOCK = const BLOCK,
     HEAD = const HEAD,
     TURN = const TURN,
@@ -272,7 +36,43 @@ vizor_stub_end:
     GS_BASE = const GS_BASE,
     FRAME = const FRAME,
     TURN_SENTRY = const TURN_SENTRY,
-    TURN_GUEST = const TURN_GUEST,
+    TURN_SENTRY_CALL = const TURN_SENTRY_CALL,
+    TURN_RAISE = const TURN_RAISE,
+    CALL_RAX = const CALL_RAX,
+    CALL_RDI = const CALL_RDI,
+    CALL_RSI = const CALL_RSI,
+    CALL_RDX = const CALL_RDX,
+    CALL_R10 = const CALL_R10,
+    CALL_R8 = const CALL_R8,
+    CALL_R9 = const CALL_R9,
+    SERVE_LIMIT = const SERVE_LIMIT,
+    KICK = const KICK,
+    ALERT = const ALERT,
+    YIELDS = const YIELDS,
+    MASK = const MASK,
+    SAVED_RIP = const SAVED_RIP,
+    SAVED_FLAGS = const SAVED_FLAGS,
+    RESULT = const RESULT,
+    TGID = const TGID,
+    TID = const TID,
+    PPID = const PPID,
+    PGID = const PGID,
+    RUID = const RUID,
+    EUID = const EUID,
+    RGID = const RGID,
+    EGID = const EGID,
+    WAITERS = const WAITERS,
+    INTERRUPT = const INTERRUPT,
+    FRAME_RIP = const crate::frame::RIP,
+    BLOCKABLE = const !(1i64 << (libc::SIGKILL - 1) | 1i64 << (libc::SIGSTOP - 1)),
+    ARCH_SET_FS = const 0x1002,
+    EAGAIN = const libc::EAGAIN,
+    FUTEX_CMD_MASK = const libc::FUTEX_CMD_MASK,
+    FUTEX_WAIT_BITSET = const libc::FUTEX_WAIT_BITSET,
+    FUTEX_WAKE_BITSET = const libc::FUTEX_WAKE_BITSET,
+    FUTEX_PRIVATE = const libc::FUTEX_PRIVATE_FLAG,
+    FUTEX_CLOCK_REALTIME = const libc::FUTEX_CLOCK_REALTIME,
+    SYS_sched_yield = const libc::SYS_sched_yield,
     GUEST_FPROG = const GUEST_FPROG,
     MAPPER_FPROG = const MAPPER_FPROG,
     COMMAND = const COMMAND,
@@ -318,16 +118,27 @@ vizor_stub_end:
 
 unsafe extern "C" {
     static vizor_stub_text: u8;
+    static vizor_stub_end: u8;
     static vizor_stub_handler: u8;
     static vizor_stub_resume: u8;
     static vizor_stub_guest: u8;
     static vizor_stub_process: u8;
     static vizor_stub_zygote: u8;
-    static vizor_stub_end: u8;
+    static vizor_stub_enter: u8;
+    static vizor_stub_yield: u8;
+    static vizor_stub_stop: u8;
+    static vizor_stub_raise: u8;
+    static vizor_stub_trap: u8;
+    static vizor_stub_forward: u8;
+    static vizor_stub_undo_mask: u8;
+    static vizor_stub_load_mask: u8;
+    static vizor_stub_store_mask: u8;
+    static vizor_stub_load_word: u8;
+    static vizor_stub_load_key: u8;
 }
 
 /// A place in the stub's code, as an offset from its start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// The signal handler.
     Handler,
@@ -339,6 +150,28 @@ pub enum Entry {
     Process,
     /// First instruction of the zygote.
     Zygote,
+    /// Where patched sites go.
+    Enter,
+    /// Past the one `sched_yield`.
+    Yield,
+    /// An interrupted thread stops here, behind a call.
+    Stop,
+    /// A thread stops here with the call that the kernel serves.
+    Raise,
+    /// A thread stops here with a call that it has not handed over.
+    Trap,
+    /// Hands the call over.
+    Forward,
+    /// Puts the mask back, and hands the call over.
+    UndoMask,
+    /// May fault.
+    LoadMask,
+    /// May fault.
+    StoreMask,
+    /// May fault.
+    LoadWord,
+    /// May fault.
+    LoadKey,
 }
 
 impl Entry {
@@ -350,8 +183,28 @@ impl Entry {
             Entry::Guest => &raw const vizor_stub_guest,
             Entry::Process => &raw const vizor_stub_process,
             Entry::Zygote => &raw const vizor_stub_zygote,
+            Entry::Enter => &raw const vizor_stub_enter,
+            Entry::Yield => &raw const vizor_stub_yield,
+            Entry::Stop => &raw const vizor_stub_stop,
+            Entry::Raise => &raw const vizor_stub_raise,
+            Entry::Trap => &raw const vizor_stub_trap,
+            Entry::Forward => &raw const vizor_stub_forward,
+            Entry::UndoMask => &raw const vizor_stub_undo_mask,
+            Entry::LoadMask => &raw const vizor_stub_load_mask,
+            Entry::StoreMask => &raw const vizor_stub_store_mask,
+            Entry::LoadWord => &raw const vizor_stub_load_word,
+            Entry::LoadKey => &raw const vizor_stub_load_key,
         };
         at.addr() - (&raw const vizor_stub_text).addr()
+    }
+
+    /// Where a served call goes on whose access to guest memory at `self` faulted: the kernel sees to it then.
+    pub fn after_fault(self) -> Option<Entry> {
+        match self {
+            Entry::LoadMask | Entry::LoadWord | Entry::LoadKey => Some(Entry::Forward),
+            Entry::StoreMask => Some(Entry::UndoMask),
+            _ => None,
+        }
     }
 }
 

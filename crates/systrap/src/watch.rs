@@ -1,7 +1,9 @@
 //! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
 
 use crate::layout::*;
+use crate::Options;
 use crate::life::{ANY_CHILD, Life};
+use crate::local::Waiters;
 use crate::mapper::{Call, Channel};
 use crate::shared::Shared;
 use crate::stub::Stub;
@@ -64,6 +66,8 @@ struct Watched {
 /// What the platform's parts share.
 pub struct Core {
     pub region: Region,
+    pub options: Options,
+    pub waiters: Arc<Waiters>,
     /// Guest threads that run at present.
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
@@ -87,10 +91,10 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 }
 
 /// Starts the platform's thread and with it the zygote.
-pub fn start(maps: std::fs::File) -> Result<Arc<Core>, StartError> {
+pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartError> {
     let (send, receive) = mpsc::channel();
     let thread = std::thread::Builder::new().name("vizor-stubs".into()).spawn(move || {
-        let core = match Core::new(maps) {
+        let core = match Core::new(maps, options) {
             Ok(core) => Arc::new(core),
             Err(error) => {
                 let _ = send.send(Err(error));
@@ -106,10 +110,12 @@ pub fn start(maps: std::fs::File) -> Result<Arc<Core>, StartError> {
 }
 
 impl Core {
-    fn new(maps: std::fs::File) -> Result<Core, StartError> {
+    fn new(maps: std::fs::File, options: Options) -> Result<Core, StartError> {
         let file = shared_file().map_err(host("memfd_create"))?;
         let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(host("mmap"))?;
-        let (region, pid) = zygote::spawn(file.as_fd(), &shared, maps)?;
+        let page = waiters_file().map_err(host("memfd_create"))?;
+        let waiters = Arc::new(Waiters(Shared::map(page.as_fd(), WAITERS_LEN).map_err(host("mmap"))?));
+        let (region, pid) = zygote::spawn(file.as_fd(), page.as_fd(), &shared, maps)?;
         let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("epoll_create"))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(host("eventfd"))?;
@@ -122,6 +128,8 @@ impl Core {
         let zygote = Zygote::First { shared, life, channel };
         Ok(Core {
             region,
+            options,
+            waiters,
             running,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
@@ -259,6 +267,13 @@ fn shared_file() -> rustix::io::Result<OwnedFd> {
     ftruncate(&file, FILE_LEN as u64)?;
     // So that the Sentry can't get `SIGBUS` for want of memory.
     fallocate(&file, FallocateFlags::empty(), 0, (FILE_RESPONSE + RESPONSE_LEN) as u64)?;
+    Ok(file)
+}
+
+fn waiters_file() -> rustix::io::Result<OwnedFd> {
+    let file = memfd_create("waiters", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, WAITERS_LEN as u64)?;
+    fallocate(&file, FallocateFlags::empty(), 0, WAITERS_LEN as u64)?;
     Ok(file)
 }
 

@@ -66,6 +66,7 @@ struct Plan {
     pieces: [Piece; PIECES],
     text: Box<[u8; TEXT_LEN]>,
     file: i32,
+    waiters: i32,
     handler: u64,
     entry: u64,
 }
@@ -141,7 +142,12 @@ fn build_text(base: u64) -> Option<Box<[u8; TEXT_LEN]>> {
 
 /// Makes the zygote over a shared file, and returns its process id. The calling thread becomes its parent: when that
 /// thread ends, the zygote and all stubs die.
-pub fn spawn(file: BorrowedFd<'_>, shared: &Shared, maps: std::fs::File) -> Result<(Region, i32), StartError> {
+pub fn spawn(
+    file: BorrowedFd<'_>,
+    waiters: BorrowedFd<'_>,
+    shared: &Shared,
+    maps: std::fs::File,
+) -> Result<(Region, i32), StartError> {
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
         return Err(StartError::Missing("FSGSBASE instructions for user code (Linux 5.9, 2012's processors)"));
@@ -155,6 +161,7 @@ pub fn spawn(file: BorrowedFd<'_>, shared: &Shared, maps: std::fs::File) -> Resu
         pieces,
         text,
         file: file.as_raw_fd(),
+        waiters: waiters.as_raw_fd(),
         handler: base + Entry::Handler.offset() as u64,
         entry: base + Entry::Zygote.offset() as u64,
     };
@@ -243,6 +250,7 @@ fn map_region(plan: &Plan, checked: &Checked<'_>) -> Result<(), u64> {
     checked(4, libc::SYS_mprotect, [at(0), TEXT_LEN as u64, read | execute, 0, 0, 0])?;
     checked(5, libc::SYS_mmap, [at(COMMAND), COMMAND_LEN as u64, read, shared, file, 0])?;
     checked(6, libc::SYS_mmap, [at(RESPONSE), RESPONSE_LEN as u64, read | write, shared, file, FILE_RESPONSE as u64])?;
+    checked(11, libc::SYS_mmap, [at(WAITERS), WAITERS_LEN as u64, read, shared, plan.waiters as u64, 0])?;
     Ok(())
 }
 

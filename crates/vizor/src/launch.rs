@@ -176,6 +176,7 @@ fn specify(
         limits: LIMITS.iter().map(|which| limit(*which)).collect(),
         hostname: hostname(&options)?,
         strace,
+        patching: !options.no_patching,
         control: donations.add(control),
         stdio,
         console,

@@ -63,6 +63,9 @@ pub struct Do {
     /// Write what the sandbox's kernel does to FILE
     #[arg(long, value_name = "FILE")]
     pub debug_log: Option<PathBuf>,
+    /// Let every system call trap, instead of rewriting where programs make them
+    #[arg(long)]
+    pub no_patching: bool,
     /// Command to run, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

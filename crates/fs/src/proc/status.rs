@@ -52,7 +52,7 @@ fn signals(view: &View) -> Signals {
     let thread = signals.threads.get(&view.target.tid);
     Signals {
         own: thread.map_or(SigSet::EMPTY, |t| t.pending.set()),
-        blocked: thread.map_or(SigSet::EMPTY, |t| t.mask),
+        blocked: thread.map_or(SigSet::EMPTY, |t| t.mask()),
         shared: signals.shared.set(),
         ignored,
         caught,

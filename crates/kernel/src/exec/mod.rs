@@ -122,7 +122,9 @@ pub fn load(
     let user = kernel.platform.user_range();
     let layout = Layout::new(&user, stack_limit, random_word);
     let space = kernel.platform.new_address_space()?;
-    let mm = MemoryManager::new(kernel.frames.clone(), space, user, layout, crate::memory_limits(limits, &creds));
+    let patcher = kernel.platform.patcher();
+    let limits = crate::memory_limits(limits, &creds);
+    let mm = MemoryManager::new(kernel.frames.clone(), space, patcher, user, layout, limits);
     let image = elf::load(&mm, &kernel.mounts.root(), &program.file, parts, layout).map_err(LoadError::Fatal)?;
     let regs = stack::build(&mm, kernel, &creds, &program, &image).map_err(LoadError::Fatal)?;
     Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })

@@ -7,6 +7,7 @@ use crate::task::CurrentTask;
 use crate::work::bits;
 use abi::Errno;
 use abi::signal::AltStack;
+use platform::LocalState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::wait::Events;
@@ -61,6 +62,7 @@ impl CurrentTask {
         self.release_futexes();
         self.kernel.timers.exec(&self.group);
         self.work.set_interrupter(Some(context.interrupter()));
+        self.move_local(context.local());
         let old_context = std::mem::replace(&mut self.context, context);
         let old_mm = std::mem::replace(&mut self.mm, loaded.mm.clone());
         let old = {
@@ -85,6 +87,17 @@ impl CurrentTask {
         self.group.did_exec.store(true, Ordering::Relaxed);
         self.group.dumpable.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes the signal mask along to another context.
+    fn move_local(&self, local: Arc<dyn LocalState>) {
+        let mut signals = self.group.signals.lock();
+        if let Some(thread) = signals.threads.get_mut(&self.tid()) {
+            let mask = thread.mask();
+            thread.local = local;
+            thread.set_mask(mask);
+        }
+        signals.recalculate(self.tid());
     }
 
     fn close_on_exec(&mut self) {

@@ -20,6 +20,7 @@ use crate::work::TaskWork;
 use abi::Errno;
 use lock::{Mutex, MutexGuard, rank};
 use mm::FutexKey;
+use platform::FutexWaiters;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -102,14 +103,25 @@ impl Entry {
     }
 }
 
+/// What a word's address and its key have in common.
+fn page_offset(key: &FutexKey) -> u64 {
+    match key {
+        FutexKey::Private { addr, .. } => *addr,
+        FutexKey::Shared { offset, .. } => *offset,
+    }
+}
+
 struct Bucket {
     /// Those queued or about to compare the word; lets a wake without waiters skip the lock.
     waiting: AtomicUsize,
     entries: Mutex<Vec<Entry>>,
+    /// The same count where the platform's own wakes look.
+    waiters: Arc<dyn FutexWaiters>,
 }
 
 impl Bucket {
     fn push(&self, entries: &mut Vec<Entry>, entry: Entry) {
+        self.waiters.add(page_offset(&entry.key));
         entries.push(entry);
         self.waiting.fetch_add(1, Ordering::SeqCst);
     }
@@ -118,6 +130,9 @@ impl Bucket {
     fn extract(&self, entries: &mut Vec<Entry>, mut take: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let taken: Vec<Entry> = entries.extract_if(.., |e| take(e)).collect();
         self.waiting.fetch_sub(taken.len(), Ordering::SeqCst);
+        for entry in &taken {
+            self.waiters.remove(page_offset(&entry.key));
+        }
         taken
     }
 }
@@ -135,9 +150,15 @@ pub struct FutexTable {
     blocked: Mutex<BTreeMap<i32, Blocked>>,
 }
 
-impl Default for FutexTable {
-    fn default() -> FutexTable {
-        let bucket = || Bucket { waiting: AtomicUsize::new(0), entries: Mutex::new(rank::FUTEX, Vec::new()) };
+impl FutexTable {
+    /// A table without waiters; `waiters` is the platform's.
+    #[must_use]
+    pub fn new(waiters: &Arc<dyn FutexWaiters>) -> FutexTable {
+        let bucket = || Bucket {
+            waiting: AtomicUsize::new(0),
+            entries: Mutex::new(rank::FUTEX, Vec::new()),
+            waiters: waiters.clone(),
+        };
         FutexTable {
             buckets: (0..BUCKETS).map(|_| bucket()).collect(),
             blocked: Mutex::new(rank::LEAF, BTreeMap::new()),

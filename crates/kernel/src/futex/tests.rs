@@ -1,6 +1,7 @@
 //! The table without guests: entries are queued by hand.
 
 use super::*;
+use platform::Platform;
 
 fn key(addr: u64) -> FutexKey {
     FutexKey::Private { mm: 1, addr }
@@ -16,9 +17,13 @@ fn queue(table: &FutexTable, key: FutexKey, bitset: u32, kind: Kind) -> Arc<Wait
     waiter
 }
 
+fn table() -> FutexTable {
+    FutexTable::new(&platform::script::ScriptedPlatform.futex_waiters())
+}
+
 #[test]
 fn wakes_in_order_up_to_the_count() {
-    let table = FutexTable::default();
+    let table = table();
     let waiters: Vec<_> = (0..4).map(|_| queue(&table, key(4), u32::MAX, Kind::Plain)).collect();
     queue(&table, key(8), u32::MAX, Kind::Plain);
     assert_eq!(table.wake(&key(4), 3, u32::MAX), Ok(3));
@@ -31,7 +36,7 @@ fn wakes_in_order_up_to_the_count() {
 
 #[test]
 fn wakes_by_bits_and_refuses_owners_to_be() {
-    let table = FutexTable::default();
+    let table = table();
     let a = queue(&table, key(4), 1, Kind::Plain);
     let b = queue(&table, key(4), 2, Kind::Plain);
     assert_eq!(table.wake(&key(4), 9, 2), Ok(1));
@@ -42,7 +47,7 @@ fn wakes_by_bits_and_refuses_owners_to_be() {
 
 #[test]
 fn a_moved_waiter_is_found_where_it_is() {
-    let table = FutexTable::default();
+    let table = table();
     let waiters: Vec<_> = (0..3).map(|_| queue(&table, key(4), u32::MAX, Kind::Plain)).collect();
     for to in [0x1000, 0x2000, 0x3000] {
         let (from, to) = (if to == 0x1000 { key(4) } else { key(to - 0x1000) }, key(to));
@@ -59,7 +64,7 @@ fn a_moved_waiter_is_found_where_it_is() {
 
 #[test]
 fn circles_of_owners_are_seen() {
-    let table = FutexTable::default();
+    let table = table();
     let mut blocked = table.blocked.lock();
     blocked.insert(1, Blocked { owner: 2, key: key(4) });
     blocked.insert(2, Blocked { owner: 3, key: key(8) });

@@ -103,6 +103,7 @@ impl CurrentTask {
         }
         // Counted before the word is read: a waker that changed it before must then see the count.
         bucket.waiting.fetch_add(1, Ordering::SeqCst);
+        bucket.waiters.add(word.addr);
         let mut entries = bucket.entries.lock();
         let queued = match self.mm.load_u32(word.addr) {
             Ok(value) if value == word.value => {
@@ -114,6 +115,7 @@ impl CurrentTask {
         };
         drop(entries);
         bucket.waiting.fetch_sub(1, Ordering::SeqCst);
+        bucket.waiters.remove(word.addr);
         queued
     }
 }

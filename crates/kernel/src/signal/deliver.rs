@@ -1,6 +1,6 @@
 //! What a task does about its signals and other requests before it goes back to guest code.
 
-use super::{DefaultAction, ForceHow, GroupStop};
+use super::{DefaultAction, ForceHow, GroupStop, ThreadSignals};
 use crate::error::Restart;
 use crate::group::{ExitStatus, ThreadGroup};
 use crate::kernel::Kernel;
@@ -175,14 +175,21 @@ impl CurrentTask {
     }
 
     fn rewind(&mut self, number: u64) {
+        self.unfold();
         self.regs.rax = number;
         self.regs.rip = self.regs.rip.wrapping_sub(SYSCALL_LEN);
     }
 
+    /// Completes the registers of the call that just ended. If the host process is gone, the next switch says so.
+    pub fn unfold(&mut self) {
+        let _ = self.context.unfold(&mut self.regs);
+    }
+
     fn enter_handler(&mut self, action: &SigAction, info: &SigInfo) {
+        self.unfold();
         let tid = self.tid();
         let group = self.group.clone();
-        let mask_now = group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, |t| t.mask);
+        let mask_now = group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, ThreadSignals::mask);
         let mask_after = self.saved_mask.take().unwrap_or(mask_now);
         if self.push_frame(action, info, mask_after).is_err() {
             // Linux's force_sigsegv: if the frame of SIGSEGV itself does not fit, the process dies of it.
@@ -203,7 +210,7 @@ impl CurrentTask {
         let tid = self.tid();
         let mut signals = self.group.signals.lock();
         if let Some(thread) = signals.threads.get_mut(&tid) {
-            thread.mask = mask.without(SigSet::UNBLOCKABLE);
+            thread.set_mask(mask);
         }
         signals.recalculate(tid);
     }
@@ -212,7 +219,7 @@ impl CurrentTask {
     #[must_use]
     pub fn signal_mask(&self) -> SigSet {
         let tid = self.tid();
-        self.group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, |t| t.mask)
+        self.group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, ThreadSignals::mask)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::work::TaskWork;
 use abi::signal as s;
 use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigSet, Signal};
 use lock::{Mutex, rank};
+use platform::LocalState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -138,16 +139,28 @@ impl SignalActions {
 }
 
 /// A thread's share of [`GroupSignals`].
-#[derive(Default)]
 pub struct ThreadSignals {
     /// Signals sent to this thread.
     pub pending: PendingQueue,
-    /// Blocked signals.
-    pub mask: SigSet,
+    /// Where its mask is: the thread may change it without the kernel as long as no signal waits.
+    pub local: Arc<dyn LocalState>,
     /// Waited for by sigtimedwait(2): accepted though blocked.
     pub waiting_for: SigSet,
     /// How to make the thread look.
     pub work: Arc<TaskWork>,
+}
+
+impl ThreadSignals {
+    /// The blocked signals.
+    #[must_use]
+    pub fn mask(&self) -> SigSet {
+        SigSet(self.local.mask()).without(SigSet::UNBLOCKABLE)
+    }
+
+    /// Replaces the blocked signals.
+    pub fn set_mask(&self, mask: SigSet) {
+        self.local.set_mask(mask.without(SigSet::UNBLOCKABLE).0);
+    }
 }
 
 /// What a process is doing about a stop signal.

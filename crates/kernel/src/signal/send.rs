@@ -34,7 +34,7 @@ pub enum ForceHow {
 impl ThreadSignals {
     /// The signals it would take now.
     fn takes(&self) -> SigSet {
-        SigSet(!self.mask.0).union(self.waiting_for)
+        SigSet(!self.mask().0).union(self.waiting_for)
     }
 }
 
@@ -43,6 +43,7 @@ impl GroupSignals {
     pub fn recalculate(&self, tid: i32) {
         let Some(thread) = self.threads.get(&tid) else { return };
         let pending = thread.pending.set().union(self.shared.set());
+        thread.local.set_alert(!pending.is_empty());
         if pending.intersect(thread.takes()).is_empty() {
             thread.work.clear(bits::SIGNAL);
         } else {
@@ -90,15 +91,17 @@ impl GroupSignals {
         }
     }
 
+    /// Makes a thread look that takes the signal, if there is one; else all who might, once they unblock it.
     fn wake_one(&self, target: Target, signal: Signal, leader: i32) {
         let wants = |t: &ThreadSignals| t.takes().has(signal);
         match target {
             Target::Thread(tid) => {
-                if let Some(thread) = self.threads.get(&tid).filter(|t| wants(t)) {
+                if let Some(thread) = self.threads.get(&tid).inspect(|t| t.local.set_alert(true)).filter(|t| wants(t)) {
                     thread.work.request(bits::SIGNAL);
                 }
             }
             Target::Process => {
+                self.threads.values().for_each(|t| t.local.set_alert(true));
                 let main = self.threads.get(&leader).filter(|t| wants(t));
                 let idle = || self.threads.values().find(|t| wants(t) && t.work.get() & bits::SIGNAL == 0);
                 if let Some(thread) = main.or_else(idle).or_else(|| self.threads.values().find(|t| wants(t))) {
@@ -130,7 +133,7 @@ impl ThreadGroup {
             Target::Thread(tid) => Some(signals.threads.get(&tid).ok_or(Errno::ESRCH)?),
             Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
         };
-        let blocked = judge.is_some_and(|t| t.mask.has(signal) || t.waiting_for.has(signal));
+        let blocked = judge.is_some_and(|t| t.mask().has(signal) || t.waiting_for.has(signal));
         if !blocked && self.actions().ignores(signal) {
             return Ok(continued);
         }
@@ -157,7 +160,7 @@ impl ThreadGroup {
             Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
         };
         let Some(judge) = judge.filter(|_| signals.exiting.is_none()) else { return false };
-        let blocked = judge.mask.has(signal) || judge.waiting_for.has(signal);
+        let blocked = judge.mask().has(signal) || judge.waiting_for.has(signal);
         if !blocked && self.actions().ignores(signal) {
             return false;
         }
@@ -223,12 +226,13 @@ impl Kernel {
         let actions = task.group.actions();
         let Some(thread) = signals.threads.get_mut(&task.tid()) else { return };
         let action = actions.get(signal);
-        let blocked = thread.mask.has(signal);
+        let blocked = thread.mask().has(signal);
         if blocked || action.handler == SIG_IGN || how == ForceHow::Die {
             actions.set(signal, SigAction { handler: SIG_DFL, ..SigAction::default() });
-            thread.mask = thread.mask.without(SigSet::of(signal));
+            thread.set_mask(thread.mask().without(SigSet::of(signal)));
         }
         thread.pending.push(info, u64::MAX);
+        thread.local.set_alert(true);
         thread.work.request(bits::SIGNAL);
     }
 }

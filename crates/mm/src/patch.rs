@@ -1,0 +1,290 @@
+//! Patching of system call sites: which memory may be patched, writing, taking back.
+//!
+//! The platform's [`Patcher`] says what to write; this module decides where that is allowed: in private mappings of files
+//! that can be executed and not written. The page is replaced by a copy with the jump in it, never written while guest
+//! threads may run it. Trampolines lie in pages that belong to no mapping: the guest does not see them in
+//! `/proc/PID/maps`, and when it maps something else there, or makes the text writable, the sites are put back as they were.
+
+use crate::change::Changes;
+use crate::prot::{Prot, READ};
+use crate::{MemoryManager, State};
+use abi::PAGE_SIZE;
+use core::ops::Range;
+use host::frames::{AllocOptions, FrameRange};
+use platform::{Access, Code, MapOp, Patch, Patcher, Patches};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A site is patched after so many traps: about when the patch has cost less than the traps it saves.
+const TRAPS: u32 = 8;
+/// A site that can't be patched.
+const NEVER: u32 = u32::MAX;
+/// Sites that are counted at once.
+const MOST_COUNTED: usize = 1024;
+/// Sites that are patched at most.
+const MOST_PATCHED: usize = 4096;
+/// How much code around a site the patcher sees.
+const BEFORE: u64 = 64;
+const AFTER: u64 = 32;
+const TRAMPOLINE: Access = Access { read: true, write: false, execute: true };
+
+/// The trampolines of one text.
+#[derive(Clone)]
+struct Shadow {
+    text: Range<u64>,
+    range: Range<u64>,
+    /// Its pages, with their frame and whether the platform has them mapped.
+    pages: BTreeMap<u64, (FrameRange, bool)>,
+}
+
+/// What an address space knows of its patches.
+#[derive(Default)]
+pub(crate) struct PatchState {
+    traps: HashMap<u64, u32>,
+    shadows: Vec<Shadow>,
+    sites: Arc<Patches>,
+}
+
+impl PatchState {
+    /// A range that is free but for trampolines: the part below them, if there are any.
+    pub fn limit(&self, range: &Range<u64>) -> Option<u64> {
+        self.shadows.iter().filter(|s| overlap(&s.range, range)).map(|s| s.range.start).min()
+    }
+
+    /// Forgets the sites of a range, whose pages are gone.
+    fn forget(&mut self, range: Range<u64>) -> Vec<Arc<Patch>> {
+        if self.sites.is_empty() {
+            return Vec::new();
+        }
+        Arc::make_mut(&mut self.sites).remove(range)
+    }
+
+    /// The sites.
+    pub fn sites(&self) -> Arc<Patches> {
+        self.sites.clone()
+    }
+
+    /// All frames that trampolines have.
+    pub fn take_frames(&mut self) -> Vec<FrameRange> {
+        self.shadows.drain(..).flat_map(|shadow| shadow.pages.into_values().map(|(frames, _)| frames)).collect()
+    }
+
+    /// Nothing of the platform's is mapped any more.
+    pub fn forget_installed(&mut self) {
+        for shadow in &mut self.shadows {
+            shadow.pages.values_mut().for_each(|page| page.1 = false);
+        }
+    }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+fn page(addr: u64) -> u64 {
+    addr & !(PAGE_SIZE - 1)
+}
+
+impl MemoryManager {
+    /// Takes note of a trap from a `syscall` instruction at `site`, and patches it once that is worth it.
+    pub fn note_trap(&self, site: u64) {
+        let Some(patcher) = &self.patcher else { return };
+        let mut state = self.state.lock();
+        if state.patches.traps.len() > MOST_COUNTED {
+            state.patches.traps.clear();
+        }
+        let count = state.patches.traps.entry(site).or_default();
+        *count = count.saturating_add(1);
+        if *count != TRAPS {
+            return;
+        }
+        drop(state);
+        self.change(|state, changes| {
+            let done = self.patch(state, changes, &**patcher, site).is_some();
+            state.patches.traps.insert(site, if done { 0 } else { NEVER });
+        });
+    }
+
+    /// Puts a site back as it was for good, if `addr` lies in the middle of its jump: somebody has jumped there.
+    pub fn unpatch(&self, addr: u64) -> bool {
+        self.change(|state, changes| {
+            let Some(patch) = state.patches.sites.at(addr).cloned() else { return false };
+            state.patches.traps.insert(patch.moved.iter().map(|m| m.0).find(|at| *at > patch.at).unwrap_or(0), NEVER);
+            self.put_back(state, changes, patch.at..patch.at + 1);
+            true
+        })
+    }
+
+    fn patch(&self, state: &mut State, changes: &mut Changes, patcher: &dyn Patcher, site: u64) -> Option<()> {
+        let (start, vma) = state.vmas.find(site)?;
+        let text = start..vma.end;
+        let prot = vma.prot;
+        if vma.shared() || vma.file.is_none() || !prot.contains(Prot::EXEC | Prot::READ) || prot.contains(Prot::WRITE) {
+            return None;
+        }
+        // What was there of it is stale, if it trapped.
+        state.patches.forget(site..site + 1);
+        let mut bytes = [0; (BEFORE + AFTER) as usize];
+        let window = site.saturating_sub(BEFORE).max(text.start)..(site + AFTER).min(text.end);
+        let bytes = bytes.get_mut(..(window.end - window.start) as usize)?;
+        self.read_code(state, changes, window.start, bytes)?;
+        let at = self.shadow(state, patcher, text.clone())?;
+        let shadow = state.patches.shadows.get(at)?;
+        let sites = state.patches.sites.clone();
+        if sites.len() >= MOST_PATCHED {
+            return None;
+        }
+        let code = Code { start: window.start, bytes };
+        let plan = patcher.plan(code, site, text, shadow.range.clone(), &|range| !sites.occupied(range))?;
+        self.write_trampoline(state, changes, at, &plan)?;
+        self.write_code(state, changes, plan.at, &plan.jump, prot)?;
+        Arc::make_mut(&mut state.patches.sites).insert(Arc::new(plan));
+        self.space.set_patches(state.patches.sites.clone());
+        Some(())
+    }
+
+    fn read_code(&self, state: &mut State, changes: &mut Changes, addr: u64, bytes: &mut [u8]) -> Option<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = bytes.get_mut(done..)?;
+            let piece = self.piece(state, changes, addr + done as u64, READ, rest.len()).ok()?;
+            let range = piece.range();
+            range.read(rest.get_mut(..range.len())?).ok()?;
+            done += range.len().max(1);
+        }
+        Some(())
+    }
+
+    /// The shadow of a text, found or made, as its place in the list.
+    fn shadow(&self, state: &mut State, patcher: &dyn Patcher, text: Range<u64>) -> Option<usize> {
+        let State { patches, vmas, .. } = state;
+        if let Some(at) = patches.shadows.iter().position(|s| s.text == text) {
+            return Some(at);
+        }
+        let taken = |range: &Range<u64>| {
+            !vmas.is_free(range.clone()) || patches.shadows.iter().any(|s| overlap(&s.range, range))
+        };
+        let range = patcher.shadows(text.clone()).into_iter().find(|range| !taken(range))?;
+        patches.shadows.push(Shadow { text, range, pages: BTreeMap::new() });
+        Some(patches.shadows.len() - 1)
+    }
+
+    fn write_trampoline(&self, state: &mut State, changes: &mut Changes, shadow: usize, plan: &Patch) -> Option<()> {
+        let shadow = state.patches.shadows.get_mut(shadow)?;
+        let at = page(plan.trampoline);
+        let old = shadow.pages.get(&at).copied();
+        let frames = match old {
+            // Nobody runs what is being written, and what is next to it stays as it is.
+            Some((frames, _)) if self.frames.refs(frames).0 == 1 => frames,
+            // After a fork, each side has trampolines of its own.
+            Some((shared, _)) => {
+                let frames = self.frames.alloc(PAGE_SIZE, AllocOptions { overwritten: true, at: None }).ok()?;
+                changes.free(shared);
+                self.frames.range(frames).copy_from(&self.frames.range(shared)).ok()?;
+                frames
+            }
+            None => self.frames.alloc(PAGE_SIZE, AllocOptions { overwritten: false, at: None }).ok()?,
+        };
+        let inside = (plan.trampoline - at) as usize;
+        let written = self.frames.range(frames).slice(inside, plan.code.len()).write(&plan.code);
+        if old != Some((frames, true)) {
+            changes.push(self.trampoline_op(at, frames));
+        }
+        shadow.pages.insert(at, (frames, true));
+        written.ok()
+    }
+
+    fn trampoline_op(&self, at: u64, frames: FrameRange) -> MapOp {
+        let (len, fd) = (PAGE_SIZE, self.frames.file().fd());
+        MapOp::Map { addr: at, len, access: TRAMPOLINE, fd, offset: frames.start, shared: true }
+    }
+
+    /// Puts a copy with other bytes in the place of a page of code.
+    fn write_code(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        addr: u64,
+        bytes: &[u8],
+        prot: Prot,
+    ) -> Option<()> {
+        self.ensure(state, changes, addr, READ).ok()?;
+        self.copy_pages(state, changes, addr, page(addr)..page(addr) + PAGE_SIZE, prot).ok()?;
+        let (start, run) = state.runs.find(addr)?;
+        let frames = run.frames(start)?;
+        let inside = frames.slice(addr - start, bytes.len() as u64);
+        self.frames.range(inside).write(bytes).ok()
+    }
+
+    /// Puts the sites of a range back as they were.
+    pub(crate) fn put_back(&self, state: &mut State, changes: &mut Changes, range: Range<u64>) {
+        let gone = state.patches.forget(range);
+        if gone.is_empty() {
+            return;
+        }
+        for patch in gone {
+            let here = state.vmas.find(patch.at).map(|(_, vma)| vma.prot);
+            let mut now = [0; platform::JUMP];
+            let still = self.read_code(state, changes, patch.at, &mut now).is_some() && now == patch.jump;
+            if let Some(prot) = here.filter(|_| still) {
+                self.write_code(state, changes, patch.at, &patch.original, prot);
+            }
+        }
+        self.space.set_patches(state.patches.sites.clone());
+    }
+
+    /// Makes room for something of the guest's where trampolines may be.
+    pub(crate) fn vacate(&self, state: &mut State, changes: &mut Changes, range: Range<u64>) {
+        while let Some(at) = state.patches.shadows.iter().position(|s| overlap(&s.range, &range)) {
+            let shadow = state.patches.shadows.swap_remove(at);
+            self.put_back(state, changes, shadow.text);
+            for (at, (frames, installed)) in shadow.pages {
+                if installed {
+                    changes.unmap(at..at + PAGE_SIZE);
+                }
+                changes.free(frames);
+            }
+        }
+    }
+
+    /// Forgets the sites of a range that is being unmapped, and its trampolines if no text is left.
+    pub(crate) fn forget_patches(&self, state: &mut State, changes: &mut Changes, range: &Range<u64>) {
+        if state.patches.shadows.is_empty() {
+            return;
+        }
+        if !state.patches.forget(range.clone()).is_empty() {
+            self.space.set_patches(state.patches.sites.clone());
+        }
+        let done = |s: &Shadow| range.start <= s.text.start && s.text.end <= range.end;
+        while let Some(at) = state.patches.shadows.iter().position(done) {
+            let gone = state.patches.shadows.get(at).map(|s| s.range.clone()).unwrap_or_default();
+            self.vacate(state, changes, gone);
+        }
+    }
+
+    /// Maps trampolines that are not mapped yet. Returns whether `addr` is in one now.
+    pub(crate) fn install_trampolines(&self, state: &mut State, changes: &mut Changes, addr: u64) -> bool {
+        let mut found = false;
+        for shadow in &mut state.patches.shadows {
+            found |= shadow.pages.contains_key(&page(addr));
+            for (at, (frames, installed)) in &mut shadow.pages {
+                if !*installed || *at == page(addr) {
+                    *installed = true;
+                    changes.push(self.trampoline_op(*at, *frames));
+                }
+            }
+        }
+        found
+    }
+
+    /// For a fork: the same patches, none of them mapped yet.
+    pub(crate) fn copy_patches(&self, state: &State, copy: &mut State) {
+        copy.patches.traps.clone_from(&state.patches.traps);
+        copy.patches.shadows.clone_from(&state.patches.shadows);
+        copy.patches.sites = state.patches.sites.clone();
+        copy.patches.forget_installed();
+        for (frames, _) in copy.patches.shadows.iter().flat_map(|shadow| shadow.pages.values()) {
+            self.frames.inc(*frames);
+        }
+    }
+}

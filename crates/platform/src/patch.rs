@@ -1,0 +1,124 @@
+//! Rewritten system call sites: what a platform wants written where, and the way back from there.
+//!
+//! A *site* is a `syscall` instruction and its neighbours, of which five bytes become a jump to a *trampoline*: code that
+//! does what stood there, and makes the call without a signal. Trampolines lie in a *shadow*, a range of guest addresses at
+//! a fixed distance from the text. The memory manager decides which memory may be patched, and writes; the platform
+//! decides what.
+
+use core::ops::Range;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bytes of a site's jump.
+pub const JUMP: usize = 5;
+
+/// One rewritten site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Where the jump is.
+    pub at: u64,
+    /// What stood there.
+    pub original: [u8; JUMP],
+    /// The jump.
+    pub jump: [u8; JUMP],
+    /// Where the trampoline is.
+    pub trampoline: u64,
+    /// Its bytes.
+    pub code: Vec<u8>,
+    /// Instructions that moved: where they stood, and where in the trampoline they or what replaces them are. The first is
+    /// the jump itself and the trampoline's start; the last is what follows the site, and the trampoline's jump there.
+    pub moved: Vec<(u64, u64)>,
+}
+
+/// All patches of an address space, as its contexts see them.
+#[derive(Clone, Debug, Default)]
+pub struct Patches {
+    sites: BTreeMap<u64, Arc<Patch>>,
+    trampolines: BTreeMap<u64, Arc<Patch>>,
+}
+
+impl Patches {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sites.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sites.len()
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, patch: Arc<Patch>) {
+        self.trampolines.insert(patch.trampoline, patch.clone());
+        self.sites.insert(patch.at, patch);
+    }
+
+    /// Forgets those whose jumps lie in a range, and returns them.
+    pub fn remove(&mut self, range: Range<u64>) -> Vec<Arc<Patch>> {
+        let first = range.start.saturating_sub(JUMP as u64 - 1);
+        let gone: Vec<Arc<Patch>> = self.sites.range(first..range.end.max(first)).map(|(_, p)| p.clone()).collect();
+        for patch in &gone {
+            self.sites.remove(&patch.at);
+            self.trampolines.remove(&patch.trampoline);
+        }
+        gone
+    }
+
+    /// The patch whose jump covers an address.
+    #[must_use]
+    pub fn at(&self, addr: u64) -> Option<&Arc<Patch>> {
+        let (at, patch) = self.sites.range(..=addr).next_back()?;
+        (addr - at < JUMP as u64).then_some(patch)
+    }
+
+    /// The patch whose trampoline contains an address.
+    #[must_use]
+    pub fn trampoline_at(&self, addr: u64) -> Option<&Arc<Patch>> {
+        let (at, patch) = self.trampolines.range(..=addr).next_back()?;
+        (addr - at < patch.code.len() as u64).then_some(patch)
+    }
+
+    /// Whether memory in a range belongs to a trampoline.
+    #[must_use]
+    pub fn occupied(&self, range: Range<u64>) -> bool {
+        self.trampolines
+            .range(..range.end)
+            .next_back()
+            .is_some_and(|(at, patch)| at + patch.code.len() as u64 > range.start)
+    }
+
+    /// What a thread that is at `rip` would be at if nothing had been moved.
+    #[must_use]
+    pub fn to_guest(&self, rip: u64) -> u64 {
+        self.trampoline_at(rip).and_then(|p| p.moved.iter().find(|m| m.1 == rip)).map_or(rip, |m| m.0)
+    }
+
+    /// Where a thread has to go on that is to go on at `rip`: elsewhere if that has moved.
+    #[must_use]
+    pub fn to_moved(&self, rip: u64) -> u64 {
+        self.at(rip).and_then(|p| p.moved.iter().find(|m| m.0 == rip)).map_or(rip, |m| m.1)
+    }
+}
+
+/// Code around a `syscall` instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a> {
+    /// Address of the first byte.
+    pub start: u64,
+    /// The bytes, all of one mapping.
+    pub bytes: &'a [u8],
+}
+
+/// Makes patches.
+pub trait Patcher: Send + Sync {
+    /// Where the shadow of a text could be, best first.
+    fn shadows(&self, text: Range<u64>) -> Vec<Range<u64>>;
+
+    /// A patch for the `syscall` instruction at `site`, with its trampoline in the shadow that is `shadow_at` bytes on from
+    /// the text, where `free` says that there is room. `None` if the site can't be patched.
+    fn plan(&self, code: Code<'_>, site: u64, text: Range<u64>, shadow: Range<u64>, free: &dyn Fn(Range<u64>) -> bool)
+    -> Option<Patch>;
+}

@@ -1,0 +1,80 @@
+//! State of a guest thread that lies in its block's head, for calls that the stub serves by itself; and the count of futex
+//! waiters.
+
+use crate::layout::*;
+use crate::shared::Shared;
+use crate::stub::Stub;
+use core::sync::atomic::Ordering;
+use platform::{FutexWaiters, Ids, LocalState};
+use std::sync::Arc;
+
+/// Numbers below this have an entry in the stub's table.
+const TABLE_LEN: u32 = libc::SYS_clone3 as u32 + 1;
+
+/// One thread's state. Outlives its context by the time that others hold it; the block may be another thread's by then.
+pub struct Local {
+    shared: Arc<Shared>,
+    head: usize,
+}
+
+impl Local {
+    /// Of a host thread that gets a new context. Clears what its last one left.
+    pub fn new(stub: &Stub, slot: usize) -> Local {
+        let local = Local { shared: stub.shared_memory(), head: Stub::block(slot) + HEAD };
+        let limit = if stub.core().options.serve { TABLE_LEN } else { 0 };
+        local.word(SERVE_LIMIT, limit);
+        local.word(KICK, 0);
+        local.word(ALERT, 0);
+        local.set_mask(0);
+        local
+    }
+
+    fn word(&self, at: usize, value: u32) {
+        self.shared.u32(self.head + at).store(value, Ordering::SeqCst);
+    }
+}
+
+impl LocalState for Local {
+    fn mask(&self) -> u64 {
+        self.shared.u64(self.head + MASK).load(Ordering::SeqCst)
+    }
+
+    fn set_mask(&self, mask: u64) {
+        self.shared.u64(self.head + MASK).store(mask, Ordering::SeqCst);
+    }
+
+    fn set_alert(&self, alert: bool) {
+        self.word(ALERT, u32::from(alert));
+    }
+
+    fn set_ids(&self, ids: &Ids) {
+        let set = |at: usize, value: i64| self.shared.set(self.head + at, value.cast_unsigned());
+        set(TGID, ids.tgid.into());
+        set(TID, ids.tid.into());
+        set(PPID, ids.ppid.into());
+        set(PGID, ids.pgid.into());
+        set(RUID, ids.ruid.into());
+        set(EUID, ids.euid.into());
+        set(RGID, ids.rgid.into());
+        set(EGID, ids.egid.into());
+    }
+}
+
+/// The page of waiters' counts, which all stubs read.
+pub struct Waiters(pub Shared);
+
+impl Waiters {
+    fn at(&self, addr: u64) -> &core::sync::atomic::AtomicU32 {
+        self.0.u32(addr as usize & (WAITERS_LEN - 4))
+    }
+}
+
+impl FutexWaiters for Waiters {
+    fn add(&self, addr: u64) {
+        self.at(addr).fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn remove(&self, addr: u64) {
+        self.at(addr).fetch_sub(1, Ordering::SeqCst);
+    }
+}

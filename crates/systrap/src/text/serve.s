@@ -1,0 +1,280 @@
+
+# Calls from patched sites. They come here with rcx: where to go on, r11: the call's number (rax), ax: the flags as lahf
+# and seto leave them; gs is the thread's head. Scratch: rax, rcx, r11. Nothing here is done that its thread could not do
+# by itself, and a guest that comes here any other way harms itself only.
+    .globl vizor_stub_enter
+    .globl vizor_stub_leave
+    .globl vizor_stub_stop
+    .globl vizor_stub_raise
+    .globl vizor_stub_trap
+    .globl vizor_stub_yield
+    .globl vizor_stub_forward
+    .globl vizor_stub_undo_mask
+    .globl vizor_stub_load_mask
+    .globl vizor_stub_store_mask
+    .globl vizor_stub_load_word
+    .globl vizor_stub_load_key
+    .balign 64
+vizor_stub_enter:
+    mov gs:[{SAVED_FLAGS}], rax
+    mov gs:[{SAVED_RIP}], rcx
+    mov gs:[{CALL_RAX}], r11
+    cmp r11d, gs:[{SERVE_LIMIT}]
+    jae vizor_stub_forward
+    lea rcx, [rip + vizor_stub_table]
+    mov r11d, r11d
+    movsxd r11, dword ptr [rcx + 4*r11]
+    add r11, rcx
+    jmp r11
+
+# The kernel is to serve it: hand over what a call is made of, and wait.
+vizor_stub_forward:
+    mov gs:[{CALL_RDI}], rdi
+    mov gs:[{CALL_RSI}], rsi
+    mov gs:[{CALL_RDX}], rdx
+    mov gs:[{CALL_R10}], r10
+    mov gs:[{CALL_R8}], r8
+    mov gs:[{CALL_R9}], r9
+    mov eax, {TURN_SENTRY_CALL}
+    xchg gs:[{TURN}], eax
+    cmp dword ptr gs:[{SENTRY_WAITS}], 0
+    jne 5f
+2:  mov ecx, gs:[{SPIN}]
+3:  mov eax, gs:[{TURN}]
+    test al, 1
+    jnz 8f
+    test ecx, ecx
+    jz 6f
+    dec ecx
+    pause
+    jmp 3b
+5:  mov eax, {SYS_futex}
+    rdgsbase rdi
+    mov esi, {FUTEX_WAKE}
+    mov edx, 1
+    syscall
+    mov rdi, gs:[{CALL_RDI}]
+    mov rsi, gs:[{CALL_RSI}]
+    mov rdx, gs:[{CALL_RDX}]
+    jmp 2b
+6:  mov eax, 1
+    xchg gs:[{STUB_WAITS}], eax
+    rdgsbase rdi
+    mov esi, {FUTEX_WAIT}
+    xor r10d, r10d
+7:  mov edx, gs:[{TURN}]
+    test dl, 1
+    jnz 71f
+    mov eax, {SYS_futex}
+    syscall
+    jmp 7b
+71: mov dword ptr gs:[{STUB_WAITS}], 0
+    mov eax, edx
+    mov rdi, gs:[{CALL_RDI}]
+    mov rsi, gs:[{CALL_RSI}]
+    mov rdx, gs:[{CALL_RDX}]
+    mov r10, gs:[{CALL_R10}]
+8:  cmp eax, {TURN_RAISE}
+    je 9f
+    mov rax, gs:[{CALL_RAX}]
+
+# The end of a call: rax is its result.
+vizor_stub_finish:
+    mov gs:[{RESULT}], rax
+vizor_stub_leave:
+    cmp dword ptr gs:[{KICK}], 0
+    jne 81f
+    mov rax, gs:[{SAVED_FLAGS}]
+    add al, 0x7f
+    sahf
+    mov rax, gs:[{RESULT}]
+    mov rcx, gs:[{SAVED_RIP}]
+    jmp rcx
+vizor_stub_leave_end:
+
+# The thread has been interrupted: it stops behind the call.
+81: mov dword ptr gs:[{KICK}], 0
+    mov rax, gs:[{SAVED_FLAGS}]
+    add al, 0x7f
+    sahf
+    mov rax, gs:[{RESULT}]
+vizor_stub_stop:
+    ud2
+
+# The kernel wants all registers of the call that it serves.
+9:  mov rax, gs:[{SAVED_FLAGS}]
+    add al, 0x7f
+    sahf
+    mov rax, gs:[{CALL_RAX}]
+vizor_stub_raise:
+    ud2
+
+# The kernel needs all registers of this call.
+91: mov rax, gs:[{SAVED_FLAGS}]
+    add al, 0x7f
+    sahf
+    mov rax, gs:[{CALL_RAX}]
+vizor_stub_trap:
+    ud2
+
+# Who am I
+10: mov rax, gs:[{TGID}]
+    jmp vizor_stub_finish
+11: mov rax, gs:[{TID}]
+    jmp vizor_stub_finish
+12: mov rax, gs:[{PPID}]
+    jmp vizor_stub_finish
+13: mov rax, gs:[{RUID}]
+    jmp vizor_stub_finish
+14: mov rax, gs:[{EUID}]
+    jmp vizor_stub_finish
+15: mov rax, gs:[{RGID}]
+    jmp vizor_stub_finish
+16: mov rax, gs:[{EGID}]
+    jmp vizor_stub_finish
+17: mov rax, gs:[{PGID}]
+    jmp vizor_stub_finish
+
+# sched_yield(2): the host's, every other time.
+18: inc dword ptr gs:[{YIELDS}]
+    test byte ptr gs:[{YIELDS}], 1
+    jz 19f
+    mov eax, {SYS_sched_yield}
+    syscall
+vizor_stub_yield:
+19: xor eax, eax
+    jmp vizor_stub_finish
+
+# arch_prctl(2): ARCH_SET_FS of a user address.
+22: cmp edi, {ARCH_SET_FS}
+    jne vizor_stub_forward_full
+    movabs rax, {HOST_END}
+    cmp rsi, rax
+    jae vizor_stub_forward_full
+    wrfsbase rsi
+    xor eax, eax
+    jmp vizor_stub_finish
+vizor_stub_forward_full:
+    jmp 91b
+
+# rt_sigprocmask(2). The mask is changed before it is known whether a signal waits, as its sender looks the other way
+# round; if one does, the change is undone and the kernel sees to the call.
+23: cmp r10, 8
+    jne vizor_stub_forward
+    mov rcx, gs:[{MASK}]
+    test rsi, rsi
+    jz 26f
+    cmp edi, 2
+    ja vizor_stub_forward
+vizor_stub_load_mask:
+    mov r11, [rsi]
+    cmp edi, 1
+    ja 25f
+    je 24f
+    or r11, rcx
+    jmp 25f
+24: not r11
+    and r11, rcx
+25: and r11, {BLOCKABLE}
+    xchg gs:[{MASK}], r11
+    cmp dword ptr gs:[{ALERT}], 0
+    jne vizor_stub_undo_mask
+26: test rdx, rdx
+    jz 27f
+vizor_stub_store_mask:
+    mov [rdx], rcx
+27: xor eax, eax
+    jmp vizor_stub_finish
+vizor_stub_undo_mask:
+    xchg gs:[{MASK}], rcx
+    jmp vizor_stub_forward
+
+# futex(2): a wake of nobody, and a wait for what is not so any more.
+30: test dil, 3
+    jnz vizor_stub_forward
+    mov rax, rdi
+    shr rax, 47
+    jnz vizor_stub_forward
+    mov eax, esi
+    and eax, {FUTEX_CMD_MASK}
+    cmp eax, {FUTEX_WAKE}
+    je 31f
+    cmp eax, {FUTEX_WAKE_BITSET}
+    je 33f
+    test r10, r10
+    jnz vizor_stub_forward
+    cmp eax, {FUTEX_WAIT}
+    je vizor_stub_load_word
+    cmp eax, {FUTEX_WAIT_BITSET}
+    jne vizor_stub_forward
+    test r9d, r9d
+    jz vizor_stub_forward
+vizor_stub_load_word:
+    mov eax, [rdi]
+    cmp eax, edx
+    je vizor_stub_forward
+    mov rax, -{EAGAIN}
+    jmp vizor_stub_finish
+33: test r9d, r9d
+    jz vizor_stub_forward
+31: test esi, {FUTEX_CLOCK_REALTIME}
+    jnz vizor_stub_forward
+    test esi, {FUTEX_PRIVATE}
+    jnz 32f
+vizor_stub_load_key:
+    mov eax, [rdi]
+# Who waits has counted itself before it looked at the word.
+32: mfence
+    mov eax, edi
+    and eax, 0xffc
+    lea rcx, [rip + vizor_stub_text + {WAITERS}]
+    cmp dword ptr [rcx + rax], 0
+    jne vizor_stub_forward
+    xor eax, eax
+    jmp vizor_stub_finish
+    .globl vizor_stub_enter_end
+vizor_stub_enter_end:
+
+    .macro vizor_stub_forwarded count
+    .rept \count
+    .long vizor_stub_forward - vizor_stub_table
+    .endr
+    .endm
+    .balign 4
+vizor_stub_table:
+    vizor_stub_forwarded 14
+    .long 23b - vizor_stub_table        # 14 rt_sigprocmask
+    .long 91b - vizor_stub_table        # 15 rt_sigreturn
+    vizor_stub_forwarded 8
+    .long 18b - vizor_stub_table        # 24 sched_yield
+    vizor_stub_forwarded 14
+    .long 10b - vizor_stub_table        # 39 getpid
+    vizor_stub_forwarded 16
+    .long 91b - vizor_stub_table        # 56 clone
+    .long 91b - vizor_stub_table        # 57 fork
+    .long 91b - vizor_stub_table        # 58 vfork
+    .long 91b - vizor_stub_table        # 59 execve
+    .long 91b - vizor_stub_table        # 60 exit
+    vizor_stub_forwarded 41
+    .long 13b - vizor_stub_table        # 102 getuid
+    vizor_stub_forwarded 1
+    .long 15b - vizor_stub_table        # 104 getgid
+    vizor_stub_forwarded 2
+    .long 14b - vizor_stub_table        # 107 geteuid
+    .long 16b - vizor_stub_table        # 108 getegid
+    vizor_stub_forwarded 1
+    .long 12b - vizor_stub_table        # 110 getppid
+    .long 17b - vizor_stub_table        # 111 getpgrp
+    vizor_stub_forwarded 46
+    .long 22b - vizor_stub_table        # 158 arch_prctl
+    vizor_stub_forwarded 27
+    .long 11b - vizor_stub_table        # 186 gettid
+    vizor_stub_forwarded 15
+    .long 30b - vizor_stub_table        # 202 futex
+    vizor_stub_forwarded 28
+    .long 91b - vizor_stub_table        # 231 exit_group
+    vizor_stub_forwarded 90
+    .long 91b - vizor_stub_table        # 322 execveat
+    vizor_stub_forwarded 112
+    .long 91b - vizor_stub_table        # 435 clone3
+vizor_stub_table_end:

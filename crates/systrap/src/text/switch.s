@@ -1,0 +1,101 @@
+    .pushsection .rodata.vizor_stub, "a", @progbits
+    .balign 64
+    .globl vizor_stub_text
+    .globl vizor_stub_handler
+    .globl vizor_stub_resume
+    .globl vizor_stub_guest
+vizor_stub_text:
+
+# Handler of every signal, on the thread's signal stack, all signals blocked.
+vizor_stub_handler:
+    mov rbx, rsp
+    and rbx, -{BLOCK}
+    add rbx, {HEAD}
+
+# An interrupt in the middle of a call that goes on without the kernel, or waits for it: leave word, and go on. If the
+# word has just been looked for, look again.
+    cmp edi, {INTERRUPT}
+    jne 20f
+    mov rax, [rsp + {FRAME_RIP}]
+    lea rcx, [rip + vizor_stub_enter]
+    cmp rax, rcx
+    jb 20f
+    lea rcx, [rip + vizor_stub_enter_end]
+    cmp rax, rcx
+    jae 20f
+    mov dword ptr [rbx + {KICK}], 1
+    lea rcx, [rip + vizor_stub_leave]
+    cmp rax, rcx
+    jb 7f
+    lea rdx, [rip + vizor_stub_leave_end]
+    cmp rax, rdx
+    jae 7f
+    mov [rsp + {FRAME_RIP}], rcx
+    jmp 7f
+
+20: rdfsbase rax
+    mov [rbx + {FS_BASE}], rax
+# The head's own address stands for zero.
+    rdgsbase rax
+    xor ecx, ecx
+    cmp rax, rbx
+    cmove rax, rcx
+    mov [rbx + {GS_BASE}], rax
+    mov [rbx + {FRAME}], rsp
+    mov eax, {TURN_SENTRY}
+    xchg dword ptr [rbx + {TURN}], eax
+    cmp dword ptr [rbx + {SENTRY_WAITS}], 0
+    je 21f
+    mov eax, {SYS_futex}
+    lea rdi, [rbx + {TURN}]
+    mov esi, {FUTEX_WAKE}
+    mov edx, 1
+    syscall
+
+# Waits for the Sentry's answer. rbx: head, rsp: frame.
+21: mov ecx, [rbx + {SPIN}]
+2:  test byte ptr [rbx + {TURN}], 1
+    jnz 6f
+    test ecx, ecx
+    jz 3f
+    dec ecx
+    pause
+    jmp 2b
+3:  mov eax, 1
+    xchg dword ptr [rbx + {STUB_WAITS}], eax
+4:  mov edx, [rbx + {TURN}]
+    test dl, 1
+    jnz 5f
+    mov eax, {SYS_futex}
+    lea rdi, [rbx + {TURN}]
+    mov esi, {FUTEX_WAIT}
+    xor r10d, r10d
+    syscall
+    jmp 4b
+5:  mov dword ptr [rbx + {STUB_WAITS}], 0
+6:  mov rax, [rbx + {FS_BASE}]
+    wrfsbase rax
+    mov rax, [rbx + {GS_BASE}]
+    test rax, rax
+    cmovz rax, rbx
+    wrgsbase rax
+7:  add rsp, 8
+    mov eax, {SYS_rt_sigreturn}
+    syscall
+vizor_stub_resume:
+    ud2
+
+# A new guest thread; the Sentry has put its first frame at rsp.
+vizor_stub_guest:
+    mov eax, {SYS_seccomp}
+    mov edi, {SECCOMP_SET_MODE_FILTER}
+    xor esi, esi
+    lea rdx, [rip + vizor_stub_text + {GUEST_FPROG}]
+    syscall
+    test rax, rax
+    jnz 9f
+    mov rbx, rsp
+    and rbx, -{BLOCK}
+    add rbx, {HEAD}
+    jmp 21b
+9:  jmp vizor_stub_fail
