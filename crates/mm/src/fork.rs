@@ -17,7 +17,14 @@ impl MemoryManager {
     /// A copy of this memory in `space`, which must be empty. Pages are shared until either side writes to them.
     #[must_use]
     pub fn fork(&self, space: Arc<dyn AddressSpace>) -> Arc<MemoryManager> {
-        let child = MemoryManager::new(self.frames.clone(), space, self.patcher.clone(), self.user.clone(), self.layout, Limits::default());
+        let child = MemoryManager::new(
+            self.frames.clone(),
+            space,
+            self.patcher.clone(),
+            self.user.clone(),
+            self.layout,
+            Limits::default(),
+        );
         let observer = child.observer();
         self.change(|state, changes| {
             // Locked already while files learn of it, so that a truncation waits for its pages.

@@ -11,7 +11,7 @@ use crate::{MemoryManager, State};
 use abi::PAGE_SIZE;
 use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
-use platform::{Access, Code, MapOp, Patch, Patcher, Patches};
+use platform::{Access, Code, JUMP, MapOp, Patch, Patcher, Patches};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ const MOST_PATCHED: usize = 4096;
 /// How much code around a site the patcher sees.
 const BEFORE: u64 = 64;
 const AFTER: u64 = 32;
+/// Length of the `syscall` instruction.
+const SYSCALL: u64 = 2;
 const TRAMPOLINE: Access = Access { read: true, write: false, execute: true };
 
 /// The trampolines of one text.
@@ -122,8 +124,16 @@ impl MemoryManager {
         if vma.shared() || vma.file.is_none() || !prot.contains(Prot::EXEC | Prot::READ) || prot.contains(Prot::WRITE) {
             return None;
         }
-        // What was there of it is stale, if it trapped.
-        state.patches.forget(site..site + 1);
+        if let Some(old) = state.patches.sites.of_call(site + SYSCALL).cloned() {
+            let mut now = [0; JUMP];
+            self.read_code(state, changes, old.at, &mut now)?;
+            if now == old.jump {
+                // Another thread was faster.
+                return Some(());
+            }
+            // The page has been replaced.
+            state.patches.forget(old.at..old.at + 1);
+        }
         let mut bytes = [0; (BEFORE + AFTER) as usize];
         let window = site.saturating_sub(BEFORE).max(text.start)..(site + AFTER).min(text.end);
         let bytes = bytes.get_mut(..(window.end - window.start) as usize)?;
@@ -200,14 +210,7 @@ impl MemoryManager {
     }
 
     /// Puts a copy with other bytes in the place of a page of code.
-    fn write_code(
-        &self,
-        state: &mut State,
-        changes: &mut Changes,
-        addr: u64,
-        bytes: &[u8],
-        prot: Prot,
-    ) -> Option<()> {
+    fn write_code(&self, state: &mut State, changes: &mut Changes, addr: u64, bytes: &[u8], prot: Prot) -> Option<()> {
         self.ensure(state, changes, addr, READ).ok()?;
         self.copy_pages(state, changes, addr, page(addr)..page(addr) + PAGE_SIZE, prot).ok()?;
         let (start, run) = state.runs.find(addr)?;
@@ -224,7 +227,7 @@ impl MemoryManager {
         }
         for patch in gone {
             let here = state.vmas.find(patch.at).map(|(_, vma)| vma.prot);
-            let mut now = [0; platform::JUMP];
+            let mut now = [0; JUMP];
             let still = self.read_code(state, changes, patch.at, &mut now).is_some() && now == patch.jump;
             if let Some(prot) = here.filter(|_| still) {
                 self.write_code(state, changes, patch.at, &patch.original, prot);

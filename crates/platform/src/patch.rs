@@ -74,6 +74,14 @@ impl Patches {
         (addr - at < JUMP as u64).then_some(patch)
     }
 
+    /// The patch of the call that ends at an address.
+    #[must_use]
+    pub fn of_call(&self, end: u64) -> Option<&Arc<Patch>> {
+        const REACH: u64 = 32;
+        let near = self.sites.range(end.saturating_sub(REACH)..end);
+        near.map(|(_, patch)| patch).find(|patch| patch.moved.iter().any(|m| m.0 == end))
+    }
+
     /// The patch whose trampoline contains an address.
     #[must_use]
     pub fn trampoline_at(&self, addr: u64) -> Option<&Arc<Patch>> {
@@ -119,6 +127,12 @@ pub trait Patcher: Send + Sync {
 
     /// A patch for the `syscall` instruction at `site`, with its trampoline in the shadow that is `shadow_at` bytes on from
     /// the text, where `free` says that there is room. `None` if the site can't be patched.
-    fn plan(&self, code: Code<'_>, site: u64, text: Range<u64>, shadow: Range<u64>, free: &dyn Fn(Range<u64>) -> bool)
-    -> Option<Patch>;
+    fn plan(
+        &self,
+        code: Code<'_>,
+        site: u64,
+        text: Range<u64>,
+        shadow: Range<u64>,
+        free: &dyn Fn(Range<u64>) -> bool,
+    ) -> Option<Patch>;
 }

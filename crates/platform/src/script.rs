@@ -4,8 +4,8 @@
 //! would, through the files behind. A [`ScriptedContext`] returns exits from a list.
 
 use crate::{
-    Access, AddressSpace, Context, Exit, FutexWaiters, Gone, Interrupter, KernelOnly, LocalState, MapOp, Patcher, Patches,
-    Platform, Registers,
+    Access, AddressSpace, Context, Exit, FutexWaiters, Gone, Interrupter, KernelOnly, LocalState, MapOp, Patcher,
+    Patches, Platform, Registers,
 };
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;

@@ -58,7 +58,8 @@ impl Patcher for SitePatcher {
         // Below is best, for heaps grow above programs; far above is best for what lies low.
         let upper = |a: u8, b: u8| i64::from(i32::from_be_bytes([a, b, 0, 0]));
         let below = [0xea, 0xd6, 0xd5, 0xd4, 0xce, 0x9a].into_iter().flat_map(|a| [upper(a, 0xea), upper(a, 0x82)]);
-        let above = [0x60, 0x61, 0x3f, 0x37, 0x2f, 0x27, 0x1f].into_iter().flat_map(|a| [upper(a, 0x60), upper(a, 0x06)]);
+        let above =
+            [0x60, 0x61, 0x3f, 0x37, 0x2f, 0x27, 0x1f].into_iter().flat_map(|a| [upper(a, 0x60), upper(a, 0x06)]);
         below
             .chain(above)
             .filter_map(|distance| {
@@ -221,7 +222,8 @@ fn boundary(code: Code<'_>, start: usize, call: usize) -> bool {
     readings > 0 && start < call
 }
 
-const _: () = assert!(REGION_STEP.is_power_of_two() && USER_RANGE.end.is_multiple_of(REGION_STEP) && USER_RANGE.end < HOST_END);
+const _: () =
+    assert!(REGION_STEP.is_power_of_two() && USER_RANGE.end.is_multiple_of(REGION_STEP) && USER_RANGE.end < HOST_END);
 
 #[cfg(test)]
 mod tests {

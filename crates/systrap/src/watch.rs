@@ -1,7 +1,7 @@
 //! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
 
-use crate::layout::*;
 use crate::Options;
+use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::local::Waiters;
 use crate::mapper::{Call, Channel};

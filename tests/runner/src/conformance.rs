@@ -104,19 +104,30 @@ pub fn run(options: &Options) -> io::Result<bool> {
         .map_err(|e| io::Error::other(format!("{}: {e}", list.display())))?;
     let deadline = || Instant::now() + SUITE_LIMIT;
     let here = native.run(&names, deadline());
-    let there = if options.native_only {
-        None
-    } else {
-        let prefix = vec![build::vizor_binary()?, "do".into(), "--".into()];
-        Some(launcher("vizor", prefix).run(&names, deadline()))
-    };
+    // Once as it is, and once with every call trapping: the two take different ways to the kernel.
+    let mut comparisons = Vec::new();
+    for (name, flag) in [("vizor", None), ("unpatched", Some("--no-patching"))] {
+        let there = if options.native_only {
+            None
+        } else {
+            let mut prefix = vec![build::vizor_binary()?, "do".into()];
+            prefix.extend(flag.map(PathBuf::from));
+            prefix.push("--".into());
+            Some(launcher(name, prefix).run(&names, deadline()))
+        };
+        let label = |case: &str| flag.map_or(case.to_string(), |flag| format!("{case} ({flag})"));
+        let compared = compare_all(&names, &here, there.as_ref(), &known);
+        comparisons.extend(compared.into_iter().map(|(case, comparison)| (label(case), comparison)));
+        if options.native_only {
+            break;
+        }
+    }
 
     let mut failures = 0;
     for name in known.keys().filter(|name| !all.contains(name)) {
         println!("FAIL {name}: listed as a known difference, but there is no such case");
         failures += 1;
     }
-    let comparisons = compare_all(&names, &here, there.as_ref(), &known);
     let mut counts = [0usize; 3];
     for (name, comparison) in &comparisons {
         match comparison {
