@@ -26,7 +26,8 @@ pub fn main(spec: DonatedFd) -> ExitCode {
     let control = Arc::new(Channel::of(control));
     report_panics(&control);
     if let Err(failure) = run(&spec, &control) {
-        let _ = control.report(&Report::Failed(failure.status, failure.text));
+        let why = if failure.status == FAILED { isolate::low_limits() } else { String::new() };
+        let _ = control.report(&Report::Failed(failure.status, failure.text + &why));
     }
     ExitCode::from(FAILED)
 }
@@ -114,7 +115,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let mut donated = take_all(spec)?;
     let mut trees = isolate::open_trees(spec)?;
     isolate::empty_root()?;
-    isolate::raise_descriptor_limit();
+    isolate::raise_limits();
     isolate::drop_privileges()?;
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
     let platform = assemble::platform(maps, spec)?;

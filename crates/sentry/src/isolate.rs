@@ -135,8 +135,34 @@ pub fn drop_privileges() -> Result<(), Failure> {
     drop().map_err(|error| Failure::ours(format!("cannot drop capabilities: {error}")))
 }
 
-/// Lets the Sentry open as many files as the host allows: it holds those of all guests.
-pub fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+/// The limits that hold for all guests together, since the host sees only this process and its children. Each guest
+/// process has its own in the sandbox. With the `ulimit` option that sets them.
+const SHARED_LIMITS: [(Resource, &str); 6] = [
+    (Resource::Nofile, "-n"),
+    (Resource::Fsize, "-f"),
+    (Resource::As, "-v"),
+    (Resource::Data, "-d"),
+    (Resource::Nproc, "-u"),
+    (Resource::Cpu, "-t"),
+];
+
+/// Lets the Sentry use as much as the host allows.
+pub fn raise_limits() {
+    for (which, _) in SHARED_LIMITS {
+        let limit = getrlimit(which);
+        let _ = setrlimit(which, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+/// What to say of limits when something failed: those that are unusually low, or nothing.
+#[must_use]
+pub fn low_limits() -> String {
+    const USUAL_DESCRIPTORS: u64 = 1024;
+    let low = |(which, option): &(Resource, &str)| {
+        let hard = getrlimit(*which).maximum?;
+        (*which != Resource::Nofile || hard < USUAL_DESCRIPTORS).then(|| format!("ulimit {option}"))
+    };
+    // The number of processes is always limited.
+    let low: Vec<_> = SHARED_LIMITS.iter().filter(|(which, _)| *which != Resource::Nproc).filter_map(low).collect();
+    if low.is_empty() { low.concat() } else { format!("; the caller's hard limits may be too low: {}", low.join(", ")) }
 }

@@ -27,6 +27,23 @@ fn a_host_without_proc_is_named_with_its_cure() {
 }
 
 #[test]
+fn soft_limits_are_the_guests_and_low_hard_limits_are_named() {
+    let run = |limit: &str| {
+        let script = format!("{limit}; exec {VIZOR} do sh -c '{limit}; echo runs'");
+        let out = Command::new("timeout").args(["-s", "KILL", "20", "bash", "-c", &script]).output().expect("runs");
+        (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    for option in ["-Sf 8", "-Sn 20", "-Sd 10000", "-Sv 200000"] {
+        let (said, errors) = run(&format!("ulimit {option}"));
+        assert_eq!(said, "runs\n", "{option}: {errors}");
+    }
+    for (option, limit) in [("-f", 8), ("-n", 20), ("-v", 100_000)] {
+        let (_, errors) = run(&format!("ulimit {option} {limit}"));
+        assert!(errors.ends_with(&format!("may be too low: ulimit {option}\n")), "{option}: {errors}");
+    }
+}
+
+#[test]
 fn an_unknown_system_call_is_logged_once() {
     let log = std::env::temp_dir().join(format!("vizor-unknown-{}", std::process::id()));
     let calls = "import ctypes; l = ctypes.CDLL(None, use_errno=True)\n\
