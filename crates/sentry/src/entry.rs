@@ -115,7 +115,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let mut donated = take_all(spec)?;
     let mut trees = isolate::open_trees(spec)?;
     isolate::empty_root()?;
-    isolate::raise_limits();
+    isolate::raise_limits()?;
     isolate::drop_privileges()?;
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
     let platform = assemble::platform(maps, spec)?;

@@ -146,11 +146,21 @@ const SHARED_LIMITS: [(Resource, &str); 6] = [
     (Resource::Cpu, "-t"),
 ];
 
+/// A sandbox of a few processes needs that many descriptors.
+const FEWEST_DESCRIPTORS: u64 = 128;
+
 /// Lets the Sentry use as much as the host allows.
-pub fn raise_limits() {
+///
+/// # Errors
+/// If that is not enough for anything.
+pub fn raise_limits() -> Result<(), Failure> {
     for (which, _) in SHARED_LIMITS {
         let limit = getrlimit(which);
         let _ = setrlimit(which, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+    match getrlimit(Resource::Nofile).maximum {
+        Some(few @ ..FEWEST_DESCRIPTORS) => Err(Failure::ours(format!("{few} descriptors are too few for a sandbox"))),
+        _ => Ok(()),
     }
 }
 
