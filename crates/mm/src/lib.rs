@@ -43,13 +43,14 @@ pub use shared::SharedMemory;
 pub use user_io::{UserRange, UserSink, UserSource};
 pub use vma::{MAX_MAP_COUNT, Totals};
 
+use core::any::Any;
 use core::ops::Range;
 use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
 use platform::{AddressSpace, MapOp, Patcher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Resource limits that memory calls look at, in bytes. The kernel sets them when they change.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +122,8 @@ pub struct MemoryManager {
     user: Range<u64>,
     layout: Layout,
     state: Mutex<State>,
+    /// Its contexts of asynchronous I/O (Linux's `ioctx_table`), kept for the system calls that make them.
+    pub aio: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl MemoryManager {
@@ -161,6 +164,7 @@ impl MemoryManager {
             user,
             layout,
             state: Mutex::new(rank::VMAS, state),
+            aio: OnceLock::new(),
         })
     }
 

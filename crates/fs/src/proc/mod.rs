@@ -15,6 +15,7 @@ mod memory;
 mod namespaces;
 mod net;
 mod pid;
+mod place;
 mod root;
 mod status;
 mod sysctl;

@@ -2,6 +2,7 @@
 //!
 //! A sandbox has one of each kind but for mounts.
 
+use super::place::PlaceLink;
 use super::root::pid_ino;
 use super::target::{Target, View};
 use crate::synth::{Body, Entry, Node, SynthFs};
@@ -9,7 +10,7 @@ use abi::Errno;
 use lock::{Mutex, rank};
 use std::collections::HashMap;
 use std::sync::Arc;
-use vfs::{Caller, Dentry, FileType, Inode, Link, Mount, MountFlags, PathRef};
+use vfs::{Caller, Dentry, FileType, Inode, Mount, MountFlags, PathRef};
 
 /// Names of links, kinds, and Linux's numbers of the first namespaces.
 const KINDS: &[(&str, &str, u64)] = &[
@@ -107,7 +108,8 @@ impl Body for NsDir {
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let index = KINDS.iter().position(|(n, ..)| n.as_bytes() == name).ok_or(Errno::ENOENT)?;
         let target = self.0.clone();
-        Ok(Node::new(target.shared.dev, pid_ino(target.tid, 512 + index as u64), NsLink { target, index }))
+        let (dev, ino) = (target.shared.dev, pid_ino(target.tid, 512 + index as u64));
+        Ok(Node::new(dev, ino, PlaceLink { target, place: move |view: &View| place(view, index) }))
     }
 
     fn list(&self, _caller: &dyn Caller) -> Result<Vec<Entry>, Errno> {
@@ -123,33 +125,10 @@ impl Body for NsDir {
     }
 }
 
-struct NsLink {
-    target: Target,
-    index: usize,
-}
-
-impl Body for NsLink {
-    fn kind(&self) -> FileType {
-        FileType::Symlink
-    }
-
-    fn perm(&self) -> u32 {
-        0o777
-    }
-
-    fn owner(&self) -> (u32, u32) {
-        self.target.owner(false)
-    }
-
-    fn alive(&self) -> bool {
-        self.target.alive()
-    }
-
-    fn link(&self, caller: &dyn Caller) -> Result<Link, Errno> {
-        self.target.check_access(caller)?;
-        let (_, kind, number) = *KINDS.get(self.index).ok_or(Errno::ENOENT)?;
-        let namespaces = &self.target.shared.namespaces;
-        let number = if kind == "mnt" { namespaces.of_mounts(&self.target.view()?)? } else { number };
-        Ok(Link::Jump(namespaces.place(kind, number)))
-    }
+/// What a link leads to.
+fn place(view: &View, index: usize) -> Result<PathRef, Errno> {
+    let (_, kind, number) = *KINDS.get(index).ok_or(Errno::ENOENT)?;
+    let namespaces = &view.target.shared.namespaces;
+    let number = if kind == "mnt" { namespaces.of_mounts(view)? } else { number };
+    Ok(namespaces.place(kind, number))
 }

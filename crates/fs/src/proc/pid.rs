@@ -1,12 +1,13 @@
 //! The directory of a process, and that of a thread in its `task`.
 
+use super::place::PlaceLink;
 use super::root::{number, pid_ino};
 use super::target::{Target, View};
 use super::{attributes, fds, memory, namespaces, net, status};
 use crate::synth::{Body, Entry, Node};
 use abi::Errno;
 use std::sync::Arc;
-use vfs::{Caller, FileOps, FileType, Inode, Link, OpenFlags, PathRef};
+use vfs::{Caller, FileOps, FileType, Inode, OpenFlags, PathRef};
 
 /// Makes a file's content.
 type Text = fn(&View) -> Result<Vec<u8>, Errno>;
@@ -298,34 +299,5 @@ impl Body for PidFile {
             What::Setting(_, set) => set(&self.target.view()?, caller, data),
             _ => Err(Errno::EPERM),
         }
-    }
-}
-
-/// `cwd`, `root`, `exe`.
-struct PlaceLink {
-    target: Target,
-    place: fn(&View) -> Result<PathRef, Errno>,
-}
-
-impl Body for PlaceLink {
-    fn kind(&self) -> FileType {
-        FileType::Symlink
-    }
-
-    fn perm(&self) -> u32 {
-        0o777
-    }
-
-    fn owner(&self) -> (u32, u32) {
-        self.target.owner(false)
-    }
-
-    fn alive(&self) -> bool {
-        self.target.alive()
-    }
-
-    fn link(&self, caller: &dyn Caller) -> Result<Link, Errno> {
-        self.target.check_access(caller)?;
-        Ok(Link::Jump((self.place)(&self.target.view()?)?))
     }
 }

@@ -14,9 +14,10 @@ use abi::stat::TimeSpec;
 use abi::{Errno, PAGE_SIZE};
 use kernel::{CurrentTask, SysErr, SysResult};
 use lock::{Mutex, rank};
-use mm::{MemoryManager, MmapArgs, UserSink, UserSource};
+use mm::{MmapArgs, UserSink, UserSource};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use vfs::OpenFile;
 use vfs::wait::{Events, WaitQueue};
@@ -63,21 +64,42 @@ struct Event {
 }
 
 struct Context {
-    mm: Weak<MemoryManager>,
-    depth: u64,
+    depth: Depth,
     /// `None` once destroyed.
     events: Mutex<Option<VecDeque<Event>>>,
     queue: WaitQueue,
 }
 
-type Contexts = HashMap<(u64, u64), Arc<Context>>;
+/// A memory manager's contexts by id.
+type Contexts = Mutex<HashMap<u64, Arc<Context>>>;
 
-/// By memory manager and id.
-static CONTEXTS: Mutex<Option<Contexts>> = Mutex::new(rank::LEAF, None);
+fn contexts(t: &CurrentTask) -> Option<&Contexts> {
+    let made = t.mm().aio.get_or_init(|| Arc::new(Contexts::new(rank::LEAF, HashMap::new())));
+    made.downcast_ref()
+}
 
 fn find(t: &CurrentTask, id: u64) -> Result<Arc<Context>, Errno> {
-    let key = (t.mm().id(), id);
-    CONTEXTS.lock().as_ref().and_then(|all| all.get(&key).cloned()).ok_or(Errno::EINVAL)
+    contexts(t).and_then(|all| all.lock().get(&id).cloned()).ok_or(Errno::EINVAL)
+}
+
+/// A context's part of what all contexts may have.
+struct Depth(u64);
+
+/// `fs.aio-nr`.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+impl Depth {
+    fn take(depth: u64) -> Result<Depth, Errno> {
+        let more = |used: u64| used.checked_add(depth).filter(|used| *used <= MAX_REQUESTS);
+        USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Errno::EAGAIN)?;
+        Ok(Depth(depth))
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        USED.fetch_sub(self.0, Ordering::Relaxed);
+    }
 }
 
 fn io_setup(t: &mut CurrentTask, a: Args) -> SysResult {
@@ -86,47 +108,22 @@ fn io_setup(t: &mut CurrentTask, a: Args) -> SysResult {
     if present != 0 || depth == 0 {
         return Err(Errno::EINVAL.into());
     }
+    let depth = Depth::take(depth)?;
     let (prot, flags) = (c::PROT_READ | c::PROT_WRITE, c::MAP_PRIVATE | c::MAP_ANONYMOUS);
     let id = t.mm().mmap(MmapArgs { addr: 0, len: PAGE_SIZE, prot, flags, file: None, offset: 0 })?;
-    let context = Context {
-        mm: Arc::downgrade(t.mm()),
-        depth,
-        events: Mutex::new(rank::LEAF, Some(VecDeque::new())),
-        queue: WaitQueue::new(),
-    };
-    let added = add(t.mm().id(), id, context).and_then(|()| user::put(t, out, &id));
-    if let Err(errno) = added {
-        forget(t, id);
+    let context = Context { depth, events: Mutex::new(rank::LEAF, Some(VecDeque::new())), queue: WaitQueue::new() };
+    if let Err(errno) = user::put(t, out, &id) {
         t.mm().munmap(id, PAGE_SIZE)?;
         return Err(errno.into());
     }
+    // An id that is in use is that of a context whose page the guest has unmapped.
+    let old = contexts(t).and_then(|all| all.lock().insert(id, Arc::new(context)));
+    drop(old);
     Ok(0)
 }
 
-fn add(mm: u64, id: u64, context: Context) -> Result<(), Errno> {
-    let mut gone = Vec::new();
-    let mut contexts = CONTEXTS.lock();
-    let all = contexts.get_or_insert_default();
-    // What programs left behind when they ended.
-    let dead: Vec<_> = all.iter().filter(|(_, c)| c.mm.strong_count() == 0).map(|(key, _)| *key).collect();
-    gone.extend(dead.iter().filter_map(|key| all.remove(key)));
-    let used: u64 = all.values().map(|c| c.depth).sum();
-    let fits = used.saturating_add(context.depth) <= MAX_REQUESTS;
-    if fits {
-        gone.extend(all.insert((mm, id), Arc::new(context)));
-    }
-    drop(contexts);
-    drop(gone);
-    if fits { Ok(()) } else { Err(Errno::EAGAIN) }
-}
-
-fn forget(t: &CurrentTask, id: u64) -> Option<Arc<Context>> {
-    let key = (t.mm().id(), id);
-    CONTEXTS.lock().as_mut().and_then(|all| all.remove(&key))
-}
-
 fn io_destroy(t: &mut CurrentTask, a: Args) -> SysResult {
-    let context = forget(t, a.u64(0)).ok_or(Errno::EINVAL)?;
+    let context = contexts(t).and_then(|all| all.lock().remove(&a.u64(0))).ok_or(Errno::EINVAL)?;
     *context.events.lock() = None;
     context.queue.notify(Events::READABLE);
     t.mm().munmap(a.u64(0), PAGE_SIZE)?;
@@ -152,7 +149,7 @@ fn submit(t: &CurrentTask, context: &Context, addr: u64) -> Result<(), Errno> {
     if request.reserved != 0 || i64::try_from(request.bytes).is_err() {
         return Err(Errno::EINVAL);
     }
-    if context.events.lock().as_ref().ok_or(Errno::EINVAL)?.len() as u64 >= context.depth {
+    if context.events.lock().as_ref().ok_or(Errno::EINVAL)?.len() as u64 >= context.depth.0 {
         return Err(Errno::EAGAIN);
     }
     let file = t.fds().get(request.fd)?;
