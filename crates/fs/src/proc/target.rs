@@ -2,7 +2,7 @@
 
 use super::Shared;
 use abi::Errno;
-use kernel::tree::{Process, Tree};
+use kernel::tree::{INIT, Process, Tree};
 use kernel::tty::Tty;
 use kernel::{ExitStatus, Kernel, Task, ThreadGroup};
 use std::sync::atomic::Ordering;
@@ -88,7 +88,8 @@ impl Target {
             kernel: kernel.clone(),
             group: process.group.clone(),
             task: tree.tasks.get(&self.tid).cloned(),
-            parent: process.parent,
+            // The first process's parent is outside; it shows as the reaper's child.
+            parent: if self.pid == INIT { 0 } else { process.parent.max(INIT) },
             pgid: process.pgid,
             sid: process.sid,
             threads: process.threads.iter().copied().collect(),
