@@ -20,6 +20,7 @@ pub mod wire;
 
 use std::fmt;
 
+pub use kernel::signal::SIGNALS;
 pub use syscalls::serves;
 
 /// Why a sandbox could not be started.

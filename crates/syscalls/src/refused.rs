@@ -3,6 +3,8 @@
 use crate::args::{Arg, Args};
 use crate::table::Entry;
 use abi::Errno;
+use abi::signal::{SIGILL, SigInfo, code};
+use kernel::signal::ForceHow;
 use kernel::{CurrentTask, SysResult};
 use vfs::Capability;
 
@@ -45,6 +47,9 @@ pub const TABLE: &[Entry] = &[
     Entry::new(329, "pkey_mprotect", pkey_mprotect, &[Arg::Ptr, Arg::Size, Arg::Hex, Arg::Int]),
     Entry::new(330, "pkey_alloc", pkey_alloc, &[Arg::Hex, Arg::Hex]),
     Entry::new(331, "pkey_free", pkey_free, &[Arg::Int]),
+    Entry::new(334, "rseq", absent, &[Arg::Ptr, Arg::Size, Arg::Hex, Arg::Hex]),
+    Entry::new(335, "uretprobe", uretprobe, &[]),
+    Entry::new(336, "uprobe", uprobe, &[]),
     Entry::new(425, "io_uring_setup", absent, &[Arg::Size, Arg::Ptr]),
     Entry::new(426, "io_uring_enter", absent, &[Arg::Fd]),
     Entry::new(427, "io_uring_register", absent, &[Arg::Fd]),
@@ -53,6 +58,17 @@ pub const TABLE: &[Entry] = &[
 /// Needs a privilege over the machine, which nobody in a sandbox has.
 fn forbidden(_: &mut CurrentTask, _: Args) -> SysResult {
     Err(Errno::EPERM.into())
+}
+
+/// Only the host's probes have a use for it. Newer hosts let this call and the next past every filter and answer them in
+/// the stub, and so does this kernel.
+fn uretprobe(t: &mut CurrentTask, _: Args) -> SysResult {
+    t.kernel.force_signal(t, SigInfo::new(SIGILL, code::SI_KERNEL), ForceHow::Fault);
+    Err(Errno::EPERM.into())
+}
+
+fn uprobe(_: &mut CurrentTask, _: Args) -> SysResult {
+    Err(Errno::ENXIO.into())
 }
 
 /// As a kernel that was built without it.

@@ -105,7 +105,7 @@ impl Dispatch for Table {
         let args = Args(task.regs.syscall_args());
         let entry = usize::try_from(number).ok().and_then(|n| self.entries.get(n)).copied().flatten();
         let Some(entry) = entry else {
-            if task.kernel.trace.straces_any() {
+            if task.kernel.trace.straces_any() && task.kernel.trace.straces(&format!("syscall_{number}")) {
                 strace::unknown(task, number, args);
             }
             return self.unknown(task, number);

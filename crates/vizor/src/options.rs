@@ -57,7 +57,7 @@ pub struct Do {
     /// Network: "none" is a loopback interface and nothing else
     #[arg(long, value_name = "KIND", default_value = "none", value_parser = ["none"])]
     network: String,
-    /// Trace system calls, all or those named in a comma-separated LIST, to standard error or the debug log
+    /// Trace system calls and signals to standard error or the debug log; or what a LIST names ("open,read,signals")
     #[arg(long, value_name = "LIST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     strace: Option<String>,
     /// Write what the sandbox's kernel does to FILE
@@ -139,7 +139,7 @@ impl Do {
     pub fn strace(&self) -> Result<Option<Strace>, Failure> {
         let Some(list) = &self.strace else { return Ok(None) };
         let names: Vec<Vec<u8>> = list.split(',').filter(|n| !n.is_empty()).map(|n| n.as_bytes().to_vec()).collect();
-        match list.split(',').find(|name| !name.is_empty() && !sentry::serves(name)) {
+        match list.split(',').find(|name| !name.is_empty() && *name != sentry::SIGNALS && !sentry::serves(name)) {
             Some(name) => Err(Failure::ours(format!("--strace: no system call is named {name:?}"))),
             None if names.is_empty() => Ok(Some(Strace::All)),
             None => Ok(Some(Strace::Only(names))),

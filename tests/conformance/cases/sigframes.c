@@ -512,3 +512,23 @@ CASE(a_bad_frame_kills)
 	}
 	EXPECT_KILLED(p, SIGSEGV);
 }
+
+/* The two calls of the host's probes, on which newer kernels ask no filter. */
+CASE(calls_of_probes)
+{
+	errno = 0;
+	if (syscall(336) != -1 || errno == ENOSYS)
+		SKIP("this kernel has no such calls");
+	for (int before = 0; before < 3; before++) { /* calls from the same place, which may be rewritten by them */
+		CHILD(p) {
+			for (int i = 0; i < before; i++)
+				EXPECT_OK(syscall(SYS_getuid));
+			EXPECT_ERRNO(syscall(336), ENXIO);
+			count_signal(SIGILL, SA_RESETHAND);
+			syscall(335);
+			EXPECT_EQ(signals_seen[SIGILL], 1);
+			syscall(335);
+		}
+		EXPECT_KILLED(p, SIGILL);
+	}
+}

@@ -79,6 +79,46 @@ impl Screen {
         self.line(&format!("clear; {} do {options} -- {command}; echo \"ended with $?.\"", self.vizor));
     }
 
+    /// The processes of the sandbox: all below the window's shell.
+    fn processes(&self) -> Vec<u32> {
+        let first = self.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+        let mut all: Vec<u32> = first.trim().parse().into_iter().collect();
+        let mut at = 0;
+        while let Some(pid) = all.get(at) {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let lists = threads.map(|t| std::fs::read_to_string(t.path().join("children")).unwrap_or_default());
+            let children: Vec<u32> =
+                lists.flat_map(|l| l.split(' ').filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect();
+            all.extend(children);
+            at += 1;
+        }
+        all
+    }
+
+    /// Their CPU time in clock ticks.
+    fn ticks(&self) -> u64 {
+        let of = |pid: &u32| -> Option<u64> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit(')').next()?.split_ascii_whitespace().collect();
+            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+        };
+        self.processes().iter().filter_map(of).sum()
+    }
+
+    /// Waits until a second passes in which the sandbox uses next to no CPU time: one tick of 10 ms may be left over.
+    fn expect_rest(&self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let before = self.ticks();
+            std::thread::sleep(Duration::from_secs(1));
+            let used = self.ticks() - before;
+            if used <= 1 {
+                return;
+            }
+            assert!(Instant::now() < end, "the sandbox at rest uses {used} ticks of CPU a second");
+        }
+    }
+
     fn expect_end(&self, status: i32) {
         self.expect(&format!("ended with {status}."));
     }
@@ -97,7 +137,10 @@ fn micro_edits_follows_a_resize_and_quits_at_once() {
     let file = screen.dir.join("file.txt");
     std::fs::write(&file, "first line\n").expect("a file");
     let log = screen.dir.join("log");
-    screen.sandbox(&format!("--volume .:{} --debug-log {}", screen.dir.display(), log.display()), "micro file.txt");
+    let options = format!("--volume .:{} --strace=signals --debug-log {}", screen.dir.display(), log.display());
+    // The shell lives on, so that what micro might leave running would be seen.
+    screen.sandbox(&options, "bash --norc");
+    screen.line("clear; micro file.txt; echo micro ended with $?.");
     screen.expect("file.txt (1,1)");
     screen.expect("first line");
     screen.keys(&["-l", "new "]);
@@ -111,11 +154,28 @@ fn micro_edits_follows_a_resize_and_quits_at_once() {
         assert!(Instant::now() < end, "micro did not follow the resize:\n{}", screen.text());
         std::thread::sleep(Duration::from_millis(20));
     }
+    screen.expect_rest();
     screen.keys(&["C-q"]);
-    screen.expect_within("ended with 0.", Duration::from_secs(5));
+    screen.expect("micro ended with 0.");
+    screen.expect_rest();
+    // Half a second by far on an idle machine; a busy one gets a few tries.
+    let quick = (0..10).any(|_| {
+        screen.line("clear; micro file.txt; echo micro ended with $?.");
+        screen.expect("new first line");
+        let asked = Instant::now();
+        screen.keys(&["C-q"]);
+        screen.expect("micro ended with 0.");
+        asked.elapsed() < Duration::from_millis(500)
+    });
+    assert!(quick, "micro takes more than half a second to end");
+    screen.line("exit 7");
+    screen.expect_end(7);
     assert_eq!(std::fs::read_to_string(&file).expect("the file"), "new first line\n");
     let log = std::fs::read_to_string(&log).expect("the log");
-    assert!(log.matches("SIGURG").count() < 20, "a run of SIGURG in the log");
+    assert!(log.contains("--- SIGWINCH"), "signals are not in the log");
+    let longest = log.lines().map(|line| line.contains("--- SIGURG")).collect::<Vec<_>>();
+    let longest = longest.split(|urgent| !urgent).map(<[bool]>::len).max();
+    assert!(longest < Some(50), "a run of SIGURG in the log: {longest:?}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use crate::kernel::Kernel;
 use crate::task::{CurrentTask, RunState};
 use crate::work::bits;
 use abi::Errno;
-use abi::signal::{SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SigAction, SigInfo, SigSet, Signal, code, sa};
+use abi::signal::{
+    SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SigAction, SigInfo, SigSet, Signal, code, name, sa,
+};
 use std::sync::Arc;
 
 /// How the run loop goes on.
@@ -24,6 +26,9 @@ const NR_RESTART_SYSCALL: u64 = 219;
 
 /// Length of the `syscall` instruction.
 const SYSCALL_LEN: u64 = 2;
+
+/// What signals are called among the system calls to trace.
+pub const SIGNALS: &str = "signals";
 
 impl CurrentTask {
     /// Sees to all requests, signals last, and to the restart of the call that just ended.
@@ -60,6 +65,10 @@ impl CurrentTask {
     /// Acts on one signal. Returns whether a handler was set up, which must run before the next signal.
     fn act_on(&mut self, info: SigInfo) -> bool {
         let signal = info.signo;
+        if self.kernel.trace.straces(SIGNALS) {
+            let line = format!("[{:5}] --- {} {{si_code={}}} ---", self.tid(), name(signal), info.code);
+            self.kernel.trace.strace(&line);
+        }
         let actions = self.group.actions();
         let action = actions.get(signal);
         match action.handler {

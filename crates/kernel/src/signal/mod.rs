@@ -9,6 +9,7 @@ mod pending;
 mod send;
 
 pub(crate) use deliver::Flow;
+pub use deliver::SIGNALS;
 pub use pending::PendingQueue;
 pub use send::{ForceHow, Target};
 
