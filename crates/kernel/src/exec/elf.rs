@@ -70,16 +70,16 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
-/// Reads and checks the headers. `bad` is the error for a malformed file.
+/// Reads and checks the headers. `bad` is the error for a malformed file. As in Linux, class and byte order are not looked
+/// at, and what segments say only once the old program is given up.
 fn headers(file: &OpenFile, caller: &dyn Caller, head: &[u8], bad: Errno) -> Result<Headers, Errno> {
-    let ident = head.get(..16).ok_or(bad)?;
-    if !ident.starts_with(b"\x7fELF") || ident.get(4) != Some(&2) || ident.get(5) != Some(&1) || head.len() < HEADER {
+    if !head.starts_with(b"\x7fELF") || head.len() < HEADER {
         return Err(bad);
     }
     let field = |at| u16_at(head, at).ok_or(bad);
     let (kind, machine) = (field(16)?, field(18)?);
     let (phentsize, phnum) = (usize::from(field(54)?), usize::from(field(56)?));
-    if !matches!(kind, ET_EXEC | ET_DYN) || machine != EM_X86_64 || phentsize != PHENT {
+    if machine != EM_X86_64 || phentsize != PHENT {
         return Err(bad);
     }
     if phnum == 0 || phnum > PHNUM_MAX {
@@ -88,7 +88,7 @@ fn headers(file: &OpenFile, caller: &dyn Caller, head: &[u8], bad: Errno) -> Res
     let entry = u64_at(head, 24).ok_or(bad)?;
     let phoff = u64_at(head, 32).ok_or(bad)?;
     let mut table = vec![0; phnum * PHENT];
-    if read_at(file, caller, phoff, &mut table)? != table.len() {
+    if read_at(file, caller, phoff, &mut table) != Ok(table.len()) {
         return Err(bad);
     }
     let mut found = Headers {
@@ -105,24 +105,25 @@ fn headers(file: &OpenFile, caller: &dyn Caller, head: &[u8], bad: Errno) -> Res
         let word = |at| u64_at(raw, at).ok_or(bad);
         let segment = Segment { flags, offset: word(8)?, vaddr: word(16)?, filesz: word(32)?, memsz: word(40)? };
         match segment_type {
-            PT_LOAD if segment.memsz > 0 || segment.filesz > 0 => found.loads.push(check(segment, bad)?),
+            PT_LOAD if segment.memsz > 0 || segment.filesz > 0 => found.loads.push(segment),
             PT_INTERP if found.interpreter.is_none() => found.interpreter = Some((segment.offset, segment.filesz)),
             PT_GNU_STACK => found.executable_stack = flags & PF_X != 0,
             _ => {}
         }
     }
-    if found.loads.is_empty() { Err(bad) } else { Ok(found) }
+    Ok(found)
 }
 
 /// Sanity of one segment: sizes, overflow, congruence of offset and address.
-fn check(segment: Segment, bad: Errno) -> Result<Segment, Errno> {
+fn check(segment: &Segment) -> Result<(), Errno> {
     const LIMIT: u64 = 1 << 47;
-    let fits = segment.vaddr.checked_add(segment.memsz).is_some_and(|end| end <= LIMIT)
-        && segment.offset.checked_add(segment.filesz).is_some_and(|end| end <= i64::MAX as u64);
-    if segment.filesz > segment.memsz || !fits || segment.offset % PAGE_SIZE != segment.vaddr % PAGE_SIZE {
-        return Err(bad);
+    let from_file = segment.offset.checked_add(segment.filesz).is_some_and(|end| end <= i64::MAX as u64)
+        && segment.offset % PAGE_SIZE == segment.vaddr % PAGE_SIZE;
+    let fits = segment.vaddr.checked_add(segment.memsz).is_some_and(|end| end <= LIMIT);
+    if segment.filesz > segment.memsz || !fits || segment.filesz > 0 && !from_file {
+        return Err(Errno::EINVAL);
     }
-    Ok(segment)
+    Ok(())
 }
 
 fn page_down(addr: u64) -> u64 {
@@ -153,6 +154,9 @@ pub(super) fn examine(
     open: &mut OpenExec<'_>,
 ) -> Result<Parts, Errno> {
     let program = headers(file, caller, head, Errno::ENOEXEC)?;
+    if !matches!(program.kind, ET_EXEC | ET_DYN) {
+        return Err(Errno::ENOEXEC);
+    }
     let interpreter = match program.interpreter {
         Some((offset, len)) => Some(open_interpreter(file, caller, offset, len, open)?),
         None => None,
@@ -219,6 +223,9 @@ fn open_interpreter(
     if !(2..=PATH_MAX).contains(&len) {
         return Err(Errno::ENOEXEC);
     }
+    if i64::try_from(offset).is_err() {
+        return Err(Errno::EINVAL);
+    }
     let mut path = vec![0; usize::try_from(len).map_err(|_| Errno::ENOEXEC)?];
     if read_at(file, caller, offset, &mut path)? != path.len() {
         return Err(Errno::EIO);
@@ -226,11 +233,14 @@ fn open_interpreter(
     if path.pop() != Some(0) {
         return Err(Errno::ENOEXEC);
     }
-    let path = path.split(|b| *b == 0).next().unwrap_or_default();
+    // An empty name is the working directory's, to a kernel.
+    let path = path.split(|b| *b == 0).next().filter(|path| !path.is_empty()).unwrap_or(b".");
     let interpreter = open(path)?;
     let mut head = [0; HEADER];
-    let len = read_at(&interpreter, caller, 0, &mut head)?;
-    let headers = headers(&interpreter, caller, head.get(..len).unwrap_or_default(), Errno::ELIBBAD)?;
+    if read_at(&interpreter, caller, 0, &mut head)? != HEADER {
+        return Err(Errno::EIO);
+    }
+    let headers = headers(&interpreter, caller, &head, Errno::ELIBBAD)?;
     Ok((interpreter, headers))
 }
 
@@ -243,9 +253,11 @@ fn map_all(
     headers: &Headers,
     place: Option<u64>,
 ) -> Result<u64, Errno> {
-    let span = span(&headers.loads).ok_or(Errno::ENOEXEC)?;
+    headers.loads.iter().try_for_each(check)?;
+    let span = span(&headers.loads).ok_or(Errno::EINVAL)?;
     let bias = match place {
         _ if headers.kind == ET_EXEC => 0,
+        _ if headers.kind != ET_DYN => return Err(Errno::ENOEXEC),
         place => {
             let len = span.end - span.start;
             let found = mm.mmap(MmapArgs {
@@ -295,10 +307,11 @@ fn map_segment(mm: &MemoryManager, file: FileArgs, segment: Segment, bias: u64) 
         })?;
     }
     if page_up(end) > mapped {
+        // Whatever the segment says, this can be written.
         mm.mmap(MmapArgs {
             addr: mapped,
             len: page_up(end) - mapped,
-            prot,
+            prot: c::PROT_READ | c::PROT_WRITE | (prot & c::PROT_EXEC),
             flags: c::MAP_PRIVATE | c::MAP_FIXED | c::MAP_ANONYMOUS,
             file: None,
             offset: 0,
