@@ -21,4 +21,5 @@ pub mod signalfd;
 pub mod spawn;
 pub mod start;
 pub mod terminal;
+pub mod tsc;
 pub mod window;

@@ -26,7 +26,10 @@ impl CurrentTask {
         self.release_futexes();
         self.task.work.set_interrupter(None);
         let peak = self.mm.sizes().peak_resident;
-        self.group.dead_usage.peak_resident.fetch_max(peak, Ordering::Relaxed);
+        {
+            let mut used = self.group.dead_used.lock();
+            used.peak_resident = used.peak_resident.max(peak);
+        }
         {
             let mut inner = self.task.inner.lock();
             let parts = (inner.mm.take(), inner.fds.take(), inner.fs.take(), inner.exe.take(), inner.ipc.take());
@@ -45,6 +48,7 @@ impl CurrentTask {
         {
             let _tree = kernel.tree.lock();
             task.retire_cpu();
+            group.retire(&task.usage);
         }
         if tid == group.tgid {
             let _ = group.remains.set(Remains { name: task.name(), creds: task.creds() });
@@ -236,14 +240,15 @@ impl Tree {
     pub fn reap_counted(&mut self, pid: i32) -> Option<Process> {
         let process = self.reap(pid)?;
         if let Some(parent) = self.processes.get(&process.parent) {
-            let (to, from) = (&parent.group.child_cpu, &process.group);
+            let (to_group, from) = (&parent.group, &process.group);
+            let to = &to_group.child_cpu;
             for source in [&from.dead_cpu, &from.child_cpu] {
                 to.user.fetch_add(source.user.load(Ordering::Relaxed), Ordering::Relaxed);
                 to.system.fetch_add(source.system.load(Ordering::Relaxed), Ordering::Relaxed);
             }
-            for source in [&from.dead_usage, &from.child_usage] {
-                parent.group.child_usage.add(source);
-            }
+            let used = from.used_total();
+            let mut of_children = to_group.child_used.lock();
+            *of_children = of_children.with(used);
         }
         Some(process)
     }

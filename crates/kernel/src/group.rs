@@ -2,9 +2,10 @@
 
 use crate::limits::Limits;
 use crate::signal::{GroupSignals, SignalActions};
+use crate::usage::Used;
 use abi::signal::Signal;
 use lock::{Mutex, rank};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use vfs::Credentials;
 use vfs::wait::WaitQueue;
@@ -52,23 +53,6 @@ pub struct Remains {
     pub creds: Arc<Credentials>,
 }
 
-/// What getrusage(2) tells besides CPU time.
-#[derive(Default, Debug)]
-pub struct Usage {
-    /// The most memory that was resident at a time, in bytes.
-    pub peak_resident: AtomicU64,
-    /// Page faults.
-    pub faults: AtomicU64,
-}
-
-impl Usage {
-    /// Adds another process's.
-    pub fn add(&self, other: &Usage) {
-        self.peak_resident.fetch_max(other.peak_resident.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.faults.fetch_add(other.faults.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-}
-
 /// What the threads of a process share.
 pub struct ThreadGroup {
     /// The process id.
@@ -86,10 +70,10 @@ pub struct ThreadGroup {
     pub dead_cpu: CpuTime,
     /// Time of children that were waited for.
     pub child_cpu: CpuTime,
-    /// What it needed besides CPU time, as far as its memory is given up.
-    pub dead_usage: Usage,
+    /// What threads that have ended used besides.
+    pub dead_used: Mutex<Used>,
     /// That of children that were waited for.
-    pub child_usage: Usage,
+    pub child_used: Mutex<Used>,
     /// Whether execve(2) was called since fork(2) (setpgid(2) asks).
     pub did_exec: AtomicBool,
     /// `PR_SET_DUMPABLE`.
@@ -121,8 +105,8 @@ impl ThreadGroup {
             exit_events: WaitQueue::new(),
             dead_cpu: CpuTime::default(),
             child_cpu: CpuTime::default(),
-            dead_usage: Usage::default(),
-            child_usage: Usage::default(),
+            dead_used: Mutex::new(rank::LEAF, Used::default()),
+            child_used: Mutex::new(rank::LEAF, Used::default()),
             did_exec: AtomicBool::new(false),
             dumpable: AtomicBool::new(true),
             subreaper: AtomicBool::new(false),

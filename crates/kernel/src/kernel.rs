@@ -5,6 +5,7 @@ use crate::error::SysResult;
 use crate::futex::FutexTable;
 use crate::group::ExitStatus;
 use crate::ipc::IpcNamespace;
+use crate::load::Load;
 use crate::task::CurrentTask;
 use crate::timer::Timers;
 use crate::trace::Trace;
@@ -90,6 +91,7 @@ pub struct Kernel {
     /// Told whenever a signal was sent, for signalfds.
     pub signal_hooks: WaitQueue,
     boot: Instant,
+    pub(crate) load: Load,
     /// The process that `vizor do` started: the sandbox ends with it.
     first_process: AtomicI32,
     status: OnceLock<ExitStatus>,
@@ -140,6 +142,7 @@ impl Kernel {
             fs_types: Mutex::new(rank::LEAF, BTreeMap::new()),
             signal_hooks: WaitQueue::new(),
             boot: Instant::now(),
+            load: Load::default(),
             first_process: AtomicI32::new(0),
             status: OnceLock::new(),
             observer: OnceLock::new(),

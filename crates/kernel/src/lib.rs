@@ -18,6 +18,7 @@ mod group;
 mod ipc;
 mod kernel;
 pub mod limits;
+mod load;
 mod park;
 mod run;
 pub mod sched;
@@ -27,6 +28,7 @@ pub mod timer;
 mod trace;
 pub mod tree;
 pub mod tty;
+pub mod usage;
 pub mod wait_child;
 pub mod work;
 

@@ -10,7 +10,6 @@ use crate::task::CurrentTask;
 use abi::Errno;
 use abi::signal::{SIGBUS, SIGILL, SIGKILL, SIGSEGV, SigInfo};
 use platform::{Access, Exit, Gone};
-use std::sync::atomic::Ordering;
 
 /// x86 page-fault trap number, and bits of its error code.
 const TRAP_PAGE_FAULT: u64 = 14;
@@ -66,7 +65,7 @@ impl CurrentTask {
     }
 
     fn handle_fault(&mut self, addr: u64, access: Access) {
-        self.group.dead_usage.faults.fetch_add(1, Ordering::Relaxed);
+        self.task.usage.faults.add(1);
         let Err(fault) = self.mm.handle_fault(addr, access) else { return };
         let write = if access.write { FAULT_WRITE } else { 0 };
         let execute = if access.execute { FAULT_EXECUTE } else { 0 };

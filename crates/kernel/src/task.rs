@@ -11,6 +11,7 @@ use crate::group::{CpuTime, ThreadGroup};
 use crate::ipc::IpcContext;
 use crate::kernel::Kernel;
 use crate::sched::Sched;
+use crate::usage::Usage;
 use crate::work::{TaskWork, bits};
 use abi::Errno;
 use abi::signal::{AltStack, SigSet};
@@ -53,6 +54,8 @@ pub struct Task {
     /// CPU time, as far as it is booked; see [`Task::cpu_now`].
     pub cpu: CpuTime,
     pub(crate) meter: Meter,
+    /// What it has used besides.
+    pub usage: Usage,
     /// Scheduling parameters.
     pub sched: Mutex<Sched>,
     /// The thread is past giving up its futexes: it owns none any more.
@@ -96,6 +99,7 @@ impl Task {
             work: Arc::default(),
             cpu: CpuTime::default(),
             meter: Meter::default(),
+            usage: Usage::default(),
             sched: Mutex::new(rank::LEAF, Sched::default()),
             futexes_released: AtomicBool::new(false),
             robust_head: AtomicU64::new(0),
@@ -398,6 +402,7 @@ impl CurrentTask {
             }
             if !slept {
                 slept = true;
+                self.task.usage.sleeps.add(1);
                 self.set_state(RunState::Sleeping);
             }
             self.work.parker().park(deadline);

@@ -4,6 +4,7 @@ use crate::error::{Restart, SysErr, WaitEnd};
 use crate::group::ExitStatus;
 use crate::task::CurrentTask;
 use crate::tree::{Process, Tree};
+use crate::usage::Used;
 use abi::Errno;
 use abi::signal::Signal;
 use std::sync::atomic::Ordering;
@@ -58,8 +59,8 @@ pub struct Waited {
     pub event: ChildEvent,
     /// CPU time in nanoseconds, user and system, with that of its own children.
     pub cpu: (u64, u64),
-    /// The most resident memory in bytes, and page faults, with its own children's.
-    pub usage: (u64, u64),
+    /// What it used besides, with its own children's.
+    pub used: Used,
 }
 
 impl CurrentTask {
@@ -100,8 +101,8 @@ impl CurrentTask {
             }
             eligible = true;
             if let Some(event) = event_of(child, options) {
-                let (cpu, usage) = (child.group.cpu_total(), child.group.usage_total());
-                found = Some(Waited { pid: *pid, uid: child.uid, event, cpu, usage });
+                let (cpu, used) = (child.group.cpu_total(), child.group.used_total());
+                found = Some(Waited { pid: *pid, uid: child.uid, event, cpu, used });
                 break;
             }
         }
@@ -146,13 +147,11 @@ impl crate::group::ThreadGroup {
         (sum(|c| &c.user), sum(|c| &c.system))
     }
 
-    /// The most resident memory in bytes, and page faults, with those of children waited for.
+    /// What threads that ended and children waited for used besides.
     #[must_use]
-    pub fn usage_total(&self) -> (u64, u64) {
-        let all = crate::group::Usage::default();
-        all.add(&self.dead_usage);
-        all.add(&self.child_usage);
-        (all.peak_resident.into_inner(), all.faults.into_inner())
+    pub fn used_total(&self) -> Used {
+        let own = *self.dead_used.lock();
+        own.with(*self.child_used.lock())
     }
 
     /// CPU time of all threads that ended, in clock ticks of 10 ms: user, system.

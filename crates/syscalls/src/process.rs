@@ -2,6 +2,7 @@
 
 use crate::args::{Arg, Args};
 use crate::table::Entry;
+use crate::time::rusage;
 use crate::user;
 use abi::Errno;
 use abi::raw::general as c;
@@ -219,31 +220,6 @@ fn set_tid_address(t: &mut CurrentTask, a: Args) -> SysResult {
     id(t.tid())
 }
 
-/// `struct rusage`, of which only the times, the peak of memory and the faults are kept.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-struct Rusage {
-    utime: [i64; 2],
-    stime: [i64; 2],
-    maxrss: i64,
-    unused: [i64; 3],
-    minflt: i64,
-    rest: [i64; 9],
-}
-
-fn rusage(waited: &Waited) -> Rusage {
-    let split = |ns: u64| [(ns / 1_000_000_000) as i64, (ns % 1_000_000_000 / 1000) as i64];
-    let (peak, faults) = waited.usage;
-    Rusage {
-        utime: split(waited.cpu.0),
-        stime: split(waited.cpu.1),
-        maxrss: (peak / 1024) as i64,
-        unused: [0; 3],
-        minflt: faults as i64,
-        rest: [0; 9],
-    }
-}
-
 fn options(flags: u32) -> WaitOptions {
     WaitOptions {
         exited: true,
@@ -275,7 +251,7 @@ fn wait4(t: &mut CurrentTask, a: Args) -> SysResult {
         ChildEvent::Continued => 0xffff,
     };
     user::put_if(t, a.u64(1), &status)?;
-    user::put_if(t, a.u64(3), &rusage(&waited))?;
+    user::put_if(t, a.u64(3), &rusage(waited.cpu, waited.used))?;
     id(waited.pid)
 }
 
@@ -316,7 +292,7 @@ fn waitid(t: &mut CurrentTask, a: Args) -> SysResult {
         user::put(t, a.u64(2), &info.unwrap_or(abi::signal::SigInfo::new_zeroed()))?;
     }
     if let Some(waited) = found {
-        user::put_if(t, a.u64(4), &rusage(&waited))?;
+        user::put_if(t, a.u64(4), &rusage(waited.cpu, waited.used))?;
     }
     Ok(0)
 }

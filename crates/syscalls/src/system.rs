@@ -98,7 +98,7 @@ fn sysinfo(t: &mut CurrentTask, a: Args) -> SysResult {
     let info = SysInfo {
         // Begun seconds count.
         uptime: t.kernel.uptime_ns().div_ceil(1_000_000_000) as i64,
-        loads: [0; 3],
+        loads: t.kernel.load_averages().map(|load| (load * 65536.0) as u64),
         totalram: usage.limit,
         freeram: usage.limit.saturating_sub(usage.used),
         sharedram: 0,

@@ -8,6 +8,7 @@ use abi::raw::general as c;
 use abi::time::{Rusage, Timespec, Timeval, Timex};
 use kernel::clock::{Clock, CpuOf};
 use kernel::futex::WaitOn;
+use kernel::usage::Used;
 use kernel::{CurrentTask, Restart, RestartBlock, SysErr, SysResult, WaitEnd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -160,26 +161,32 @@ fn times(t: &mut CurrentTask, a: Args) -> SysResult {
 }
 
 fn getrusage(t: &mut CurrentTask, a: Args) -> SysResult {
-    let (cpu, maxrss) = match a.i32(0) {
-        0 => (t.kernel.process_cpu(&t.group), peak_rss(t)),
-        1 => (CpuOf::Thread(t.task.clone()).times(&t.kernel), peak_rss(t)),
+    let present = Used { peak_resident: t.mm().sizes().peak_resident, ..Used::default() };
+    let (cpu, used) = match a.i32(0) {
+        0 => (t.kernel.process_cpu(&t.group), t.kernel.process_used(&t.group).with(present)),
+        1 => (CpuOf::Thread(t.task.clone()).times(&t.kernel), t.task.usage.now().with(present)),
         -1 => {
             let children = &t.group.child_cpu;
-            let peak = t.group.child_usage.peak_resident.load(Ordering::Relaxed);
             let cpu = (children.user.load(Ordering::Relaxed), children.system.load(Ordering::Relaxed));
-            (cpu, (peak / 1024) as i64)
+            (cpu, *t.group.child_used.lock())
         }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let usage =
-        Rusage { utime: Timeval::from_nanos(cpu.0), stime: Timeval::from_nanos(cpu.1), maxrss, ..Rusage::default() };
-    user::put(t, a.u64(1), &usage)?;
+    user::put(t, a.u64(1), &rusage(cpu, used))?;
     Ok(0)
 }
 
-/// In kibibytes.
-fn peak_rss(t: &CurrentTask) -> i64 {
-    i64::try_from(t.mm().sizes().peak_resident / 1024).unwrap_or(i64::MAX)
+/// CPU time, user and system, and what else was used, as getrusage(2) and wait4(2) give it.
+pub(crate) fn rusage(cpu: (u64, u64), used: Used) -> Rusage {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Rusage {
+        utime: Timeval::from_nanos(cpu.0),
+        stime: Timeval::from_nanos(cpu.1),
+        maxrss: number(used.peak_resident / 1024),
+        minflt: number(used.faults),
+        nvcsw: number(used.sleeps),
+        ..Rusage::default()
+    }
 }
 
 fn nanosleep(t: &mut CurrentTask, a: Args) -> SysResult {

@@ -26,6 +26,56 @@ fn a_host_without_proc_is_named_with_its_cure() {
     assert!(said.contains("/proc") && said.ends_with("125\n"), "{said}");
 }
 
+/// Fills the disk at /mnt, and then tries everything that takes space.
+const FILL: &str = r#"
+import errno, mmap, os
+f, n = open("/mnt/a", "wb", 0), 0
+try:
+    while True: n += f.write(b"x" * 65536)
+except OSError as e: print("write", errno.errorcode[e.errno], n)
+fd = os.open("/mnt/a", os.O_RDWR)
+end = n + 65536
+os.ftruncate(fd, end)
+m = mmap.mmap(fd, end)
+r, w = os.pipe()
+os.write(w, b"y" * 100)
+try: print(os.readv(r, [memoryview(m)[end - 30000:end - 29900]]))
+except OSError as e: print("readv into a hole", errno.errorcode[e.errno])
+p = os.fork()
+if p == 0:
+    m[end - 20000] = 1
+    os._exit(0)
+print("store into a hole", os.waitpid(p, 0)[1])
+try: os.posix_fallocate(fd, 0, 100 << 20)
+except OSError as e: print("fallocate", errno.errorcode[e.errno])
+f.truncate(4096)
+print(f.write(b"z" * 4096), "written again")
+"#;
+
+#[test]
+fn a_full_disk_is_reported_as_without_the_sandbox() {
+    let run = |prefix: &str| {
+        let script = format!("mount -t tmpfs -o size=1m t /mnt; exec {prefix} /usr/bin/python3 -c '{FILL}' >&2");
+        on_a_poorer_host(&script)
+    };
+    let natively = run("");
+    assert!(natively.contains("write ENOSPC") && natively.ends_with("written again\n"), "{natively}");
+    assert_eq!(run(&format!("{VIZOR} do --rw")), natively);
+    assert_eq!(run(&format!("{VIZOR} do --volume /mnt:/mnt")), natively);
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    for closed in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"] {
+        let run = |prefix: &str| {
+            let script = format!("{prefix} sh -c 'echo out; echo err >&2; read x; exit 3' {closed}; echo $? >&2");
+            let out = Command::new("timeout").args(["-s", "KILL", "20", "bash", "-c", &script]).output().expect("runs");
+            (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned())
+        };
+        assert_eq!(run(&format!("{VIZOR} do")), run(""), "{closed}");
+    }
+}
+
 #[test]
 fn soft_limits_are_the_guests_and_low_hard_limits_are_named() {
     let run = |limit: &str| {

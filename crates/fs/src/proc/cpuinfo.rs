@@ -160,7 +160,10 @@ fn khz() -> u32 {
         let hz = u64::from(crystal.ecx) * u64::from(crystal.ebx) / u64::from(crystal.eax);
         return u32::try_from(hz / 1000).unwrap_or(0);
     }
-    base.eax.saturating_mul(1000)
+    match base.eax {
+        0 => host::tsc::khz(),
+        mhz => mhz.saturating_mul(1000),
+    }
 }
 
 /// The file.

@@ -8,7 +8,6 @@ use kernel::tree::INIT;
 use kernel::{Kernel, RunState};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use vfs::Caller;
 
 /// A file whose content is made from the kernel.
@@ -161,20 +160,9 @@ fn meminfo(kernel: &Kernel) -> String {
     text
 }
 
-/// User and system time of all processes that are known, in nanoseconds.
-fn cpu_times(kernel: &Kernel) -> (u64, u64) {
-    let groups: Vec<_> = kernel.tree.lock().processes.values().map(|p| p.group.clone()).collect();
-    groups.iter().fold((0, 0), |(user, system), group| {
-        let own = kernel.process_cpu(group);
-        let child = &group.child_cpu;
-        let of_children = (child.user.load(Ordering::Relaxed), child.system.load(Ordering::Relaxed));
-        (user + own.0 + of_children.0, system + own.1 + of_children.1)
-    })
-}
-
 /// Time in which no process ran, of all processors together, in nanoseconds.
 fn idle(kernel: &Kernel) -> u64 {
-    let (user, system) = cpu_times(kernel);
+    let (user, system) = kernel.all_cpu();
     let all = kernel.uptime_ns().saturating_mul(cpu_count() as u64);
     all.saturating_sub(user).saturating_sub(system)
 }
@@ -193,12 +181,13 @@ fn tasks(kernel: &Kernel) -> (usize, usize, usize) {
 
 fn loadavg(kernel: &Kernel) -> String {
     let (running, _, all) = tasks(kernel);
-    format!("0.00 0.00 0.00 {running}/{all} {}\n", kernel.tree.lock().last_id())
+    let [one, five, fifteen] = kernel.load_averages();
+    format!("{one:.2} {five:.2} {fifteen:.2} {running}/{all} {}\n", kernel.tree.lock().last_id())
 }
 
 fn stat(kernel: &Kernel) -> String {
     let cpus = cpu_count() as u64;
-    let (user, system) = cpu_times(kernel);
+    let (user, system) = kernel.all_cpu();
     let (user, system, idle) = (user / TICK_NS, system / TICK_NS, idle(kernel) / TICK_NS);
     let (running, blocked, _) = tasks(kernel);
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;

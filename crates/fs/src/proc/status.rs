@@ -97,6 +97,7 @@ pub(super) fn stat(view: &View) -> Result<Vec<u8>, Errno> {
     let address = |at: u64| if inspect { at } else { 0 };
     let (tty, foreground) = terminal(view);
     let [user, system, child_user, child_system] = times(view);
+    let (faults, child_faults) = (view.used().faults, view.group.child_used.lock().faults);
     let sched = sched(view);
     let priority = if is_real_time(sched.policy) { -1 - sched.priority } else { 20 + sched.nice };
     let start = view.task.as_ref().filter(|_| view.target.thread).map_or(view.group.start_ns, |task| task.start_ns);
@@ -112,7 +113,7 @@ pub(super) fn stat(view: &View) -> Result<Vec<u8>, Errno> {
     let mut text = String::new();
     let _ = write!(
         text,
-        ") {} {} {} {} {tty} {foreground} {FLAGS} 0 0 0 0 {user} {system} {child_user} {child_system} {priority} {} \
+        ") {} {} {} {} {tty} {foreground} {FLAGS} {faults} {child_faults} 0 0 {user} {system} {child_user} {child_system} {priority} {} \
          {threads} 0 {} {pages} {rss} {limit}",
         state(view).0,
         view.parent,
@@ -277,7 +278,9 @@ fn signals_and_capabilities(view: &View, text: &mut String) {
     text.push_str("Speculation_Store_Bypass:\tthread vulnerable\nSpeculationIndirectBranch:\tconditional enabled\n");
     let _ = writeln!(text, "Cpus_allowed:\t{}\nCpus_allowed_list:\t{}", cpu_mask(&affinity), cpu_list(&affinity));
     text.push_str("Mems_allowed:\t00000000,00000001\nMems_allowed_list:\t0\n");
-    text.push_str("voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+    // How often the host took the processor away is not known.
+    let sleeps = view.task.as_ref().map_or(0, |task| task.usage.now().sleeps);
+    let _ = writeln!(text, "voluntary_ctxt_switches:\t{sleeps}\nnonvoluntary_ctxt_switches:\t0");
 }
 
 /// Whether the process is stopped by job control; its threads may not have noticed yet.

@@ -4,6 +4,7 @@ use super::Shared;
 use abi::Errno;
 use kernel::tree::{INIT, Process, Tree};
 use kernel::tty::Tty;
+use kernel::usage::Used;
 use kernel::{ExitStatus, Kernel, Task, ThreadGroup};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -137,6 +138,14 @@ impl Target {
 }
 
 impl View {
+    /// What the thread or process has used besides CPU time.
+    pub fn used(&self) -> Used {
+        match &self.task {
+            Some(task) if self.target.thread => task.usage.now(),
+            _ => self.kernel.process_used(&self.group),
+        }
+    }
+
     /// The command name.
     pub fn name(&self) -> Vec<u8> {
         match &self.task {

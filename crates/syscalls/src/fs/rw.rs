@@ -72,12 +72,22 @@ pub(super) fn read_file(t: &CurrentTask, file: &OpenFile, sink: &mut dyn Sink, h
         None => file.read(&io, sink),
         Some(offset) => file.read_at(&io, offset, sink),
     });
-    Ok(done? as u64)
+    let done = done? as u64;
+    t.task.usage.reads.add(1);
+    t.task.usage.bytes_read.add(done);
+    Ok(done)
 }
 
 /// Writes to a description from anything. What can't be written at once is waited for, as far as waiting is allowed; the
 /// count is that of all that was written.
 pub(super) fn write_file(t: &CurrentTask, file: &OpenFile, source: &mut dyn Source, how: How) -> SysResult {
+    let done = write_all(t, file, source, how)?;
+    t.task.usage.writes.add(1);
+    t.task.usage.bytes_written.add(done);
+    Ok(done)
+}
+
+fn write_all(t: &CurrentTask, file: &OpenFile, source: &mut dyn Source, how: How) -> SysResult {
     let call = CallState::default();
     let io = io(t, file, how, &call);
     let queue = file.ops().wait_queue();
