@@ -158,8 +158,11 @@ impl Kernel {
             let mut tree = self.tree.lock();
             let Some(process) = tree.processes.get_mut(&pid) else { return };
             let stopped = how == code::CLD_STOPPED;
-            process.stop_report = stopped.then_some(signal);
-            process.continue_report = !stopped;
+            // The state has been left since if a continuation or another stop was faster: then that one's report stands.
+            if matches!(process.group.signals.lock().stop, GroupStop::Stopped { .. }) == stopped {
+                process.stop_report = stopped.then_some(signal);
+                process.continue_report = !stopped;
+            }
             let (parent, uid) = (process.parent, process.uid);
             let Some(parent) = tree.processes.get(&parent).map(|p| p.group.clone()) else { return };
             (parent, SigInfo::child(how, pid, uid, signal, 0, 0))

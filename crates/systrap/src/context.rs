@@ -100,7 +100,7 @@ impl SystrapContext {
         let Thread { slot, tid, frame } = thread;
         let flag = Arc::new(Flag { bits: AtomicU32::new(0), tid, stub: Arc::downgrade(&stub) });
         let (pace, mover) = (Pace::new(), Mover::new(tid));
-        let local = Arc::new(Local::new(&stub, slot));
+        let local = Arc::new(Local::new(&stub, slot, format));
         SystrapContext {
             slot,
             head: Stub::block(slot) + HEAD,
@@ -231,6 +231,17 @@ impl SystrapContext {
 
     /// What a frame means.
     fn judge(&mut self, cause: &Cause, regs: &mut Registers) -> Verdict {
+        if cause.signo == INTERRUPT && matches!(cause.code, CODE_STOP | CODE_CALL) {
+            let rip = self.stub.patches().to_guest(regs.rip);
+            self.pretend(regs, rip);
+            (regs.rcx, regs.r11) = (regs.rip, regs.eflags);
+            if cause.code == CODE_STOP {
+                return Verdict::Exit(Exit::Interrupted);
+            }
+            regs.orig_rax = regs.rax;
+            regs.rax = Errno::ENOSYS.to_ret();
+            return Verdict::Exit(Exit::Syscall);
+        }
         let base = self.stub.core().region.base;
         if (base..base + TEXT_LEN as u64).contains(&regs.rip) {
             return self.judge_in_stub(cause, regs);
@@ -274,20 +285,6 @@ impl SystrapContext {
         let base = self.stub.core().region.base;
         let at = |entry: Entry| base + entry.offset() as u64 == regs.rip;
         let probes = [Entry::LoadMask, Entry::StoreMask, Entry::LoadWord, Entry::LoadKey];
-        let stops = [Entry::Stop, Entry::Raise, Entry::Trap];
-        if cause.signo == libc::SIGILL
-            && let Some(stop) = stops.into_iter().find(|stop| at(*stop))
-        {
-            let rip = self.stub.patches().to_guest(self.stub.shared().get(self.head + SAVED_RIP));
-            self.pretend(regs, rip);
-            (regs.rcx, regs.r11) = (regs.rip, regs.eflags);
-            if stop == Entry::Trap {
-                regs.orig_rax = regs.rax;
-                regs.rax = Errno::ENOSYS.to_ret();
-                return Verdict::Exit(Exit::Syscall);
-            }
-            return Verdict::Exit(Exit::Interrupted);
-        }
         if matches!(cause.signo, libc::SIGSEGV | libc::SIGBUS)
             && let Some(next) = probes.into_iter().find(|probe| at(*probe)).and_then(Entry::after_fault)
         {

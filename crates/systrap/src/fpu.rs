@@ -14,7 +14,7 @@ const MXCSR_MASK: u32 = 0xffff;
 /// `struct _fpx_sw_bytes`: magic, whole size, features, size without the second magic.
 const SOFTWARE: usize = 464;
 const MAGIC1: u32 = 0x4650_5853;
-const MAGIC2: u32 = 0x4650_5845;
+pub const MAGIC2: u32 = 0x4650_5845;
 const HEADER: usize = 64;
 
 /// What the host's frames hold.
@@ -48,6 +48,11 @@ impl Format {
     /// Bytes that the state takes at most.
     pub fn room(self) -> usize {
         (self.size + 4).next_multiple_of(64)
+    }
+
+    /// What a frame says of the state: magic number and whole size, features, size.
+    pub fn words(self) -> [u64; 3] {
+        [u64::from(MAGIC1) | (self.size as u64 + 4) << 32, self.features, self.size as u64]
     }
 
     /// The state of a thread that has not used vectors yet.

@@ -7,25 +7,26 @@ use crate::layout::{BLOCK, HEAD};
 use crate::shared::Shared;
 use platform::Registers;
 
-const UC_FLAGS: usize = 8;
-const UC_STACK: usize = 24;
-const SIGCONTEXT: usize = 48;
+pub const UC_FLAGS: usize = 8;
+pub const UC_STACK: usize = 24;
+pub const SIGCONTEXT: usize = 48;
 /// Of the saved instruction pointer.
 pub const RIP: usize = SIGCONTEXT + 128;
 const SELECTORS: usize = SIGCONTEXT + 144;
 const ERROR_CODE: usize = SIGCONTEXT + 152;
 const TRAPNO: usize = SIGCONTEXT + 160;
 const CR2: usize = SIGCONTEXT + 176;
-const FPSTATE: usize = SIGCONTEXT + 184;
-const SIGMASK: usize = 304;
-const SIGINFO: usize = 312;
-const LEN: usize = 440;
+pub const FPSTATE: usize = SIGCONTEXT + 184;
+pub const SIGMASK: usize = 304;
+pub const SIGINFO: usize = 312;
+pub const LEN: usize = 440;
 
 /// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
-const FRAME_FLAGS: u64 = 7;
+pub const FRAME_FLAGS: u64 = 7;
 /// 64-bit user code and data, as Linux numbers them.
 pub const USER_CS: u64 = 0x33;
 pub const USER_SS: u64 = 0x2b;
+pub const SELECTORS_VALUE: u64 = USER_CS | USER_SS << 48;
 /// Flags that user code may set (Linux's `FIX_EFLAGS`), and those that are always set.
 const EFLAGS_USER: u64 = 0x5_0dd5;
 const EFLAGS_FIXED: u64 = 0x202;
@@ -42,6 +43,11 @@ pub struct Cause {
     pub trapno: u64,
     pub error_code: u64,
     pub cr2: u64,
+}
+
+/// Where in a block a frame goes that the host has not made, with `room` bytes above it.
+pub fn offset_of_own(room: usize) -> usize {
+    ((HEAD - room - LEN) & !15) - 8
 }
 
 /// A frame's place.
@@ -65,7 +71,7 @@ impl Frame {
     /// Writes a frame for a thread that has not run: no blocked signals, its signal stack, initial vector state.
     /// `room` is how many bytes to leave above it.
     pub fn create(shared: &Shared, block: usize, address: u64, room: usize) -> Frame {
-        let offset = ((HEAD - room - LEN) & !15) - 8;
+        let offset = offset_of_own(room);
         let frame = Frame { block, address, offset };
         for at in (0..LEN).step_by(8) {
             shared.set(frame.file(at), 0);
@@ -73,7 +79,7 @@ impl Frame {
         shared.set(frame.file(UC_FLAGS), FRAME_FLAGS);
         shared.set(frame.file(UC_STACK), address);
         shared.set(frame.file(UC_STACK + 16), HEAD as u64);
-        shared.set(frame.file(SELECTORS), USER_CS | USER_SS << 48);
+        shared.set(frame.file(SELECTORS), SELECTORS_VALUE);
         frame
     }
 
@@ -143,7 +149,7 @@ impl Frame {
             }
         }
         if old.is_none() {
-            shared.set(self.file(SELECTORS), USER_CS | USER_SS << 48);
+            shared.set(self.file(SELECTORS), SELECTORS_VALUE);
             shared.set(self.file(SIGMASK), 0);
         }
     }

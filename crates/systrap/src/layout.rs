@@ -122,6 +122,15 @@ pub const KICK: usize = 516;
 pub const ALERT: usize = 520;
 /// How many calls of sched_yield(2) there were.
 pub const YIELDS: usize = 524;
+/// The thread has been interrupted while it waited with a frame.
+pub const HELD: usize = 560;
+/// Where the stub makes a frame: its address, that of its vector state.
+pub const RAISED: usize = 640;
+pub const RAISED_VECTOR: usize = 648;
+/// What the host says in such a frame of the vector state: magic number and whole size, features, size.
+pub const VECTOR_MAGIC: usize = 656;
+pub const VECTOR_FEATURES: usize = 664;
+pub const VECTOR_SIZE: usize = 672;
 /// The signal mask.
 pub const MASK: usize = 528;
 /// Of the call that is under way: where it returns to, the flags, its result.
@@ -148,5 +157,13 @@ pub const TURN_SENTRY_CALL: u32 = 2;
 /// The stub is to come again, with a signal frame.
 pub const TURN_RAISE: u32 = 3;
 
-const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + EGID < BLOCK);
+// `si_code` of the frames that the stub makes, which have the interrupt's number; the host's own are negative.
+/// The thread stops behind a call, or in the one that the kernel serves.
+pub const CODE_STOP: i32 = 1;
+/// It has come with a call.
+pub const CODE_CALL: i32 = 2;
+/// It has been interrupted while it waited.
+pub const CODE_HELD: i32 = 3;
+
+const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + VECTOR_SIZE < BLOCK);
 const _: () = assert!(RESP_RESULTS + 8 * MAX_CALLS <= RESPONSE_LEN);

@@ -1,6 +1,8 @@
 //! State of a guest thread that lies in its block's head, for calls that the stub serves by itself; and the count of futex
 //! waiters.
 
+use crate::fpu::Format;
+use crate::frame::offset_of_own;
 use crate::layout::*;
 use crate::shared::Shared;
 use crate::stub::Stub;
@@ -19,13 +21,26 @@ pub struct Local {
 
 impl Local {
     /// Of a host thread that gets a new context. Clears what its last one left.
-    pub fn new(stub: &Stub, slot: usize) -> Local {
+    pub fn new(stub: &Stub, slot: usize, format: Format) -> Local {
         let local = Local { shared: stub.shared_memory(), head: Stub::block(slot) + HEAD };
         let limit = if stub.core().options.serve { TABLE_LEN } else { 0 };
         local.word(SERVE_LIMIT, limit);
         local.word(KICK, 0);
         local.word(ALERT, 0);
+        local.word(HELD, 0);
         local.set_mask(0);
+        let block = stub.address(slot);
+        let [magic, features, size] = format.words();
+        let own = [
+            (RAISED, block + offset_of_own(format.room()) as u64),
+            (RAISED_VECTOR, block + (HEAD - format.room()) as u64),
+            (VECTOR_MAGIC, magic),
+            (VECTOR_FEATURES, features),
+            (VECTOR_SIZE, size),
+        ];
+        for (at, value) in own {
+            local.shared.set(local.head + at, value);
+        }
         local
     }
 

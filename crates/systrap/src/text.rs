@@ -5,6 +5,7 @@
 //!
 //! `text/switch.s`: signals, and the way back; `text/serve.s`: calls from patched sites; `text/mapper.s`: mapper threads.
 
+use crate::frame;
 use crate::layout::*;
 use crate::zygote::INTERRUPT;
 use core::arch::global_asm;
@@ -63,7 +64,26 @@ global_asm!(
     EGID = const EGID,
     WAITERS = const WAITERS,
     INTERRUPT = const INTERRUPT,
-    FRAME_RIP = const crate::frame::RIP,
+    HELD = const HELD,
+    RAISED = const RAISED,
+    RAISED_VECTOR = const RAISED_VECTOR,
+    VECTOR_MAGIC = const VECTOR_MAGIC,
+    VECTOR_FEATURES = const VECTOR_FEATURES,
+    VECTOR_SIZE = const VECTOR_SIZE,
+    CODE_STOP = const CODE_STOP,
+    CODE_CALL = const CODE_CALL,
+    CODE_HELD = const CODE_HELD,
+    FRAME_RIP = const frame::RIP,
+    FRAME_REGS = const frame::SIGCONTEXT,
+    FRAME_UC_FLAGS = const frame::UC_FLAGS,
+    FRAME_STACK = const frame::UC_STACK,
+    FRAME_SIGMASK = const frame::SIGMASK,
+    FRAME_VECTOR = const frame::FPSTATE,
+    FRAME_SIGNO = const frame::SIGINFO,
+    FRAME_CODE = const frame::SIGINFO + 8,
+    UC_FLAGS = const frame::FRAME_FLAGS,
+    SELECTORS = const frame::SELECTORS_VALUE,
+    MAGIC2 = const crate::fpu::MAGIC2,
     BLOCKABLE = const !(1i64 << (libc::SIGKILL - 1) | 1i64 << (libc::SIGSTOP - 1)),
     ARCH_SET_FS = const 0x1002,
     EAGAIN = const libc::EAGAIN,
@@ -126,9 +146,6 @@ unsafe extern "C" {
     static vizor_stub_zygote: u8;
     static vizor_stub_enter: u8;
     static vizor_stub_yield: u8;
-    static vizor_stub_stop: u8;
-    static vizor_stub_raise: u8;
-    static vizor_stub_trap: u8;
     static vizor_stub_forward: u8;
     static vizor_stub_undo_mask: u8;
     static vizor_stub_load_mask: u8;
@@ -154,12 +171,6 @@ pub enum Entry {
     Enter,
     /// Past the one `sched_yield`.
     Yield,
-    /// An interrupted thread stops here, behind a call.
-    Stop,
-    /// A thread stops here with the call that the kernel serves.
-    Raise,
-    /// A thread stops here with a call that it has not handed over.
-    Trap,
     /// Hands the call over.
     Forward,
     /// Puts the mask back, and hands the call over.
@@ -185,9 +196,6 @@ impl Entry {
             Entry::Zygote => &raw const vizor_stub_zygote,
             Entry::Enter => &raw const vizor_stub_enter,
             Entry::Yield => &raw const vizor_stub_yield,
-            Entry::Stop => &raw const vizor_stub_stop,
-            Entry::Raise => &raw const vizor_stub_raise,
-            Entry::Trap => &raw const vizor_stub_trap,
             Entry::Forward => &raw const vizor_stub_forward,
             Entry::UndoMask => &raw const vizor_stub_undo_mask,
             Entry::LoadMask => &raw const vizor_stub_load_mask,

@@ -4,9 +4,6 @@
 # by itself, and a guest that comes here any other way harms itself only.
     .globl vizor_stub_enter
     .globl vizor_stub_leave
-    .globl vizor_stub_stop
-    .globl vizor_stub_raise
-    .globl vizor_stub_trap
     .globl vizor_stub_yield
     .globl vizor_stub_forward
     .globl vizor_stub_undo_mask
@@ -92,30 +89,79 @@ vizor_stub_leave:
     jmp rcx
 vizor_stub_leave_end:
 
-# The thread has been interrupted: it stops behind the call.
+# All registers are wanted: of a thread that was interrupted and stops behind its call; of the call that the kernel serves;
+# of one that it has not been told of yet. Makes a frame like the host's, and comes with that.
 81: mov dword ptr gs:[{KICK}], 0
+    mov rax, gs:[{RESULT}]
+    mov ecx, {CODE_STOP}
+    jmp 92f
+9:  mov rax, gs:[{CALL_RAX}]
+    mov ecx, {CODE_STOP}
+    jmp 92f
+91: mov rax, gs:[{CALL_RAX}]
+    mov ecx, {CODE_CALL}
+92: mov r11, gs:[{RAISED}]
+    mov [r11 + {FRAME_CODE}], ecx
+    mov dword ptr [r11 + {FRAME_SIGNO}], {INTERRUPT}
+    mov [r11 + {FRAME_REGS} + 104], rax
     mov rax, gs:[{SAVED_FLAGS}]
     add al, 0x7f
     sahf
-    mov rax, gs:[{RESULT}]
-vizor_stub_stop:
-    ud2
-
-# The kernel wants all registers of the call that it serves.
-9:  mov rax, gs:[{SAVED_FLAGS}]
-    add al, 0x7f
-    sahf
-    mov rax, gs:[{CALL_RAX}]
-vizor_stub_raise:
-    ud2
-
-# The kernel needs all registers of this call.
-91: mov rax, gs:[{SAVED_FLAGS}]
-    add al, 0x7f
-    sahf
-    mov rax, gs:[{CALL_RAX}]
-vizor_stub_trap:
-    ud2
+# No flag changes from here to the pushfq.
+    mov [r11 + {FRAME_REGS}], r8
+    mov [r11 + {FRAME_REGS} + 8], r9
+    mov [r11 + {FRAME_REGS} + 16], r10
+    mov [r11 + {FRAME_REGS} + 32], r12
+    mov [r11 + {FRAME_REGS} + 40], r13
+    mov [r11 + {FRAME_REGS} + 48], r14
+    mov [r11 + {FRAME_REGS} + 56], r15
+    mov [r11 + {FRAME_REGS} + 64], rdi
+    mov [r11 + {FRAME_REGS} + 72], rsi
+    mov [r11 + {FRAME_REGS} + 80], rbp
+    mov [r11 + {FRAME_REGS} + 88], rbx
+    mov [r11 + {FRAME_REGS} + 96], rdx
+    mov [r11 + {FRAME_REGS} + 120], rsp
+    mov rax, gs:[{SAVED_RIP}]
+    mov [r11 + {FRAME_REGS} + 128], rax
+    mov rsp, r11
+    pushfq
+    pop qword ptr [r11 + {FRAME_REGS} + 136]
+    rdgsbase rbx
+# What rt_sigreturn wants besides: flags, this stack, selectors, nothing blocked.
+    mov qword ptr [r11 + {FRAME_UC_FLAGS}], {UC_FLAGS}
+    lea rax, [rbx - {HEAD}]
+    mov [r11 + {FRAME_STACK}], rax
+    mov qword ptr [r11 + {FRAME_STACK} + 8], 0
+    mov qword ptr [r11 + {FRAME_STACK} + 16], {HEAD}
+    movabs rax, {SELECTORS}
+    mov [r11 + {FRAME_REGS} + 144], rax
+    mov qword ptr [r11 + {FRAME_SIGMASK}], 0
+# The vector state, with a header that holds nothing old, and the host's words about it.
+    mov rcx, [rbx + {RAISED_VECTOR}]
+    mov [r11 + {FRAME_VECTOR}], rcx
+    xor eax, eax
+    mov [rcx + 512], rax
+    mov [rcx + 520], rax
+    mov [rcx + 528], rax
+    mov [rcx + 536], rax
+    mov [rcx + 544], rax
+    mov [rcx + 552], rax
+    mov [rcx + 560], rax
+    mov [rcx + 568], rax
+    mov [rcx + 488], rax
+    mov [rcx + 496], rax
+    mov [rcx + 504], rax
+    mov rax, [rbx + {VECTOR_MAGIC}]
+    mov [rcx + 464], rax
+    mov rax, [rbx + {VECTOR_FEATURES}]
+    mov [rcx + 472], rax
+    mov rax, [rbx + {VECTOR_SIZE}]
+    mov [rcx + 480], rax
+    mov dword ptr [rcx + rax], {MAGIC2}
+    mov eax, -1
+    mov edx, -1
+    xsave64 [rcx]
+    jmp vizor_stub_report
 
 # Who am I
 10: mov rax, gs:[{TGID}]

@@ -12,18 +12,27 @@ vizor_stub_handler:
     and rbx, -{BLOCK}
     add rbx, {HEAD}
 
-# An interrupt in the middle of a call that goes on without the kernel, or waits for it: leave word, and go on. If the
-# word has just been looked for, look again.
+# An interrupt in the stub's own code, where a call goes on without the kernel or waits for it: leave word, and go on.
+# If the word has just been looked for, look again.
     cmp edi, {INTERRUPT}
-    jne 20f
+    jne vizor_stub_report
     mov rax, [rsp + {FRAME_RIP}]
-    lea rcx, [rip + vizor_stub_enter]
+    lea rcx, [rip + vizor_stub_report]
     cmp rax, rcx
-    jb 20f
+    jb vizor_stub_report
     lea rcx, [rip + vizor_stub_enter_end]
     cmp rax, rcx
-    jae 20f
-    mov dword ptr [rbx + {KICK}], 1
+    jae vizor_stub_report
+    lea rcx, [rip + vizor_stub_enter]
+    cmp rax, rcx
+    jae 10f
+    mov dword ptr [rbx + {HELD}], 1
+    lea rcx, [rip + vizor_stub_return]
+    cmp rax, rcx
+    jb 7f
+    mov [rsp + {FRAME_RIP}], rcx
+    jmp 7f
+10: mov dword ptr [rbx + {KICK}], 1
     lea rcx, [rip + vizor_stub_leave]
     cmp rax, rcx
     jb 7f
@@ -33,7 +42,9 @@ vizor_stub_handler:
     mov [rsp + {FRAME_RIP}], rcx
     jmp 7f
 
-20: rdfsbase rax
+# Comes to the Sentry with a frame. rbx: head, rsp: frame.
+vizor_stub_report:
+    rdfsbase rax
     mov [rbx + {FS_BASE}], rax
 # The head's own address stands for zero.
     rdgsbase rax
@@ -42,7 +53,7 @@ vizor_stub_handler:
     cmove rax, rcx
     mov [rbx + {GS_BASE}], rax
     mov [rbx + {FRAME}], rsp
-    mov eax, {TURN_SENTRY}
+20: mov eax, {TURN_SENTRY}
     xchg dword ptr [rbx + {TURN}], eax
     cmp dword ptr [rbx + {SENTRY_WAITS}], 0
     je 21f
@@ -73,17 +84,29 @@ vizor_stub_handler:
     syscall
     jmp 4b
 5:  mov dword ptr [rbx + {STUB_WAITS}], 0
-6:  mov rax, [rbx + {FS_BASE}]
+6:
+vizor_stub_return:
+    cmp dword ptr [rbx + {HELD}], 0
+    jne 61f
+    mov rax, [rbx + {FS_BASE}]
     wrfsbase rax
     mov rax, [rbx + {GS_BASE}]
     test rax, rax
     cmovz rax, rbx
     wrgsbase rax
+    mov rsp, [rbx + {FRAME}]
 7:  add rsp, 8
     mov eax, {SYS_rt_sigreturn}
     syscall
 vizor_stub_resume:
     ud2
+
+# Interrupted while it waited: no way back yet.
+61: mov dword ptr [rbx + {HELD}], 0
+    mov rsp, [rbx + {FRAME}]
+    mov dword ptr [rsp + {FRAME_SIGNO}], {INTERRUPT}
+    mov dword ptr [rsp + {FRAME_CODE}], {CODE_HELD}
+    jmp 20b
 
 # A new guest thread; the Sentry has put its first frame at rsp.
 vizor_stub_guest:
@@ -97,5 +120,6 @@ vizor_stub_guest:
     mov rbx, rsp
     and rbx, -{BLOCK}
     add rbx, {HEAD}
+    mov [rbx + {FRAME}], rsp
     jmp 21b
 9:  jmp vizor_stub_fail
