@@ -51,9 +51,6 @@ const NEW_NAMESPACES: u64 = 0x7600_0080;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Stack of a task's Sentry thread in bytes; only what is touched takes memory.
-const THREAD_STACK: usize = 512 << 10;
-
 impl CurrentTask {
     /// Makes a new task. Returns its thread id. `make_pidfd` installs a pidfd for the new process and returns its number.
     ///
@@ -280,15 +277,8 @@ fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
 fn start(task: CurrentTask) -> Result<(), Errno> {
     let kernel = task.kernel.clone();
     let (tid, shared) = (task.tid(), task.task.clone());
-    let spawned = std::thread::Builder::new().stack_size(THREAD_STACK).name(format!("task-{tid}")).spawn(move || {
-        task.work.parker().bind();
-        crate::task::set_current(task.task.clone());
-        crate::run::run(task);
-    });
-    if spawned.is_ok() {
-        return Ok(());
-    }
-    // The closure, and with it the task's own part, is gone; take the task out of the tree as its end would.
+    let Err(errno) = kernel.threads.start(task) else { return Ok(()) };
+    // The task's own part is gone; take the task out of the tree as its end would.
     let mut tree = kernel.tree.lock();
     tree.tasks.remove(&tid);
     if shared.group.tgid == tid {
@@ -298,7 +288,7 @@ fn start(task: CurrentTask) -> Result<(), Errno> {
     }
     drop(tree);
     shared.group.signals.lock().threads.remove(&tid);
-    Err(Errno::EAGAIN)
+    Err(errno)
 }
 
 /// What the sandbox's first process starts with.

@@ -7,6 +7,7 @@ use crate::group::ExitStatus;
 use crate::ipc::IpcNamespace;
 use crate::load::Load;
 use crate::task::CurrentTask;
+use crate::threads::Threads;
 use crate::timer::Timers;
 use crate::trace::Trace;
 use crate::tree::ProcTree;
@@ -63,6 +64,7 @@ pub struct Kernel {
     /// Guest memory.
     pub frames: Arc<FrameAllocator>,
     pub(crate) dispatch: Box<dyn Dispatch>,
+    pub(crate) threads: Threads,
     /// Tasks, processes, groups, sessions.
     pub tree: ProcTree,
     /// The first mount namespace.
@@ -127,6 +129,7 @@ impl Kernel {
             platform: parts.platform,
             frames: parts.frames,
             dispatch: parts.dispatch,
+            threads: Threads::default(),
             tree: ProcTree::default(),
             mounts: parts.mounts,
             special: parts.special,

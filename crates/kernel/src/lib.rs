@@ -24,6 +24,7 @@ mod run;
 pub mod sched;
 pub mod signal;
 mod task;
+mod threads;
 pub mod timer;
 mod trace;
 pub mod tree;

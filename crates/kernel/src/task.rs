@@ -200,20 +200,18 @@ impl Task {
 }
 
 thread_local! {
-    static CURRENT: std::cell::OnceCell<Arc<Task>> = const { std::cell::OnceCell::new() };
+    static CURRENT: std::cell::RefCell<Option<Arc<Task>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// The task that the calling thread runs, for files whose readiness depends on who asks (signalfd).
 #[must_use]
 pub fn current() -> Option<Arc<Task>> {
-    CURRENT.with(|current| current.get().cloned())
+    CURRENT.with(|current| current.try_borrow().ok()?.clone())
 }
 
-/// Says once which task the calling thread runs.
-pub(crate) fn set_current(task: Arc<Task>) {
-    CURRENT.with(|current| {
-        let _ = current.set(task);
-    });
+/// Says which task the calling thread runs.
+pub(crate) fn set_current(task: Option<Arc<Task>>) {
+    drop(CURRENT.replace(task));
 }
 
 /// What restart_syscall(2) goes on with.
