@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A huge page: long runs are aligned to it.
 const HUGE: u64 = 2 << 20;
 /// Requests up to this size may be served from stale pages.
-const RECYCLE_MAX: u64 = 64 << 10;
+const RECYCLE_MAX: u64 = 256 << 10;
 /// So many stale bytes are kept before they go back to the host.
 const STALE_MAX: u64 = 32 << 20;
 /// So many free ranges are tried before new ground is broken.
@@ -210,6 +210,14 @@ impl FrameAllocator {
     /// # Errors
     /// `ENOMEM` beyond the limit or if there is no such run: try a shorter one.
     pub fn alloc(&self, len: u64, options: AllocOptions) -> Result<FrameRange, Errno> {
+        self.alloc_or_reuse(len, options).map(|(frames, _)| frames)
+    }
+
+    /// As [`FrameAllocator::alloc`]; says also whether the host has memory for all of them already.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn alloc_or_reuse(&self, len: u64, options: AllocOptions) -> Result<(FrameRange, bool), Errno> {
         if len == 0 || !len.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
@@ -226,20 +234,20 @@ impl FrameAllocator {
                 self.dec(range);
                 return Err(Errno::ENOMEM);
             }
-            return Ok(range);
+            return Ok((range, true));
         }
         if let Some((member, range)) =
             State::find(&state.clean, len, options.at).or_else(|| State::find_anywhere(&state.clean, len))
         {
             state.take(false, member, range);
-            return Ok(range);
+            return Ok((range, false));
         }
         drop(state);
         self.trim();
         let mut state = self.state.lock();
         let (member, range) = State::find_anywhere(&state.clean, len).ok_or(Errno::ENOMEM)?;
         state.take(false, member, range);
-        Ok(range)
+        Ok((range, false))
     }
 
     /// Adds a reference to every frame. The caller must hold one on each.

@@ -40,6 +40,8 @@ impl CurrentTask {
         let group = self.group.clone();
         let tid = self.tid();
         let CurrentTask { task, context, mm, fds, fs, vfork, .. } = self;
+        // Kept to the end: what is left of its host process is torn down when the parent knows already.
+        let space = mm.address_space().clone();
         drop(context);
         crate::fd_table::drop_table(fds, &*task);
         drop(fs);
@@ -54,6 +56,7 @@ impl CurrentTask {
             let _ = group.remains.set(Remains { name: task.name(), creds: task.creds() });
         }
         kernel.thread_ended(&group, tid, status, last);
+        drop(space);
     }
 
     /// Takes the thread out of its process's signal state. Returns the process's status and whether it was the last.

@@ -15,6 +15,10 @@ use std::sync::Arc;
 /// platform's address space is emptied; faults bring back what is needed.
 const COUNT_FROM: usize = 60_000;
 const TOO_MANY: usize = 50_000;
+/// Runs of private memory up to this size get their page table entries as they are mapped: all, and those that have
+/// memory on the host.
+const POPULATE_MAX: u64 = 64 << 10;
+const POPULATE_FILLED: u64 = 256 << 10;
 
 /// What a locked section leaves to do: operations for the platform, then frames to free, then (without the lock)
 /// references to drop.
@@ -30,6 +34,10 @@ pub(crate) struct Changes {
 impl Changes {
     pub fn freed(&mut self) -> Vec<FrameRange> {
         core::mem::take(&mut self.freed)
+    }
+
+    pub fn files(&mut self) -> Vec<Arc<OwnedFd>> {
+        core::mem::take(&mut self.files)
     }
 
     /// Gives up whatever a run refers to.
@@ -84,7 +92,11 @@ impl Changes {
             Memory::Host(fd, at) => (self.keep(fd), *at, false),
             Memory::HostShared(fd, at) => (self.keep(fd), *at, true),
         };
-        self.ops.push(MapOp::Map { addr: start, len: run.end - start, access: run.access, fd, offset, shared });
+        let len = run.end - start;
+        // Memory that is about to be written: cheaper mapped at once than by a fault of the host's for each page.
+        let worth = if run.filled { POPULATE_FILLED } else { POPULATE_MAX };
+        let populate = run.kind == Kind::Own && shared && len <= worth;
+        self.ops.push(MapOp::Map { addr: start, len, access: run.access, fd, offset, shared, populate });
     }
 
     fn keep(&mut self, fd: &Arc<OwnedFd>) -> RawFd {

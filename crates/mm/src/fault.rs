@@ -57,7 +57,13 @@ impl MemoryManager {
                 return Ok(());
             }
             let seen = state.runs.find(addr).is_some_and(|(_, run)| allows(run.installed, want));
+            let first = state.vmas.find(addr).is_some_and(|(start, vma)| {
+                vma.file.is_some() && state.runs.overlapping(start..vma.end).next().is_none()
+            });
             self.ensure(state, changes, addr, want)?;
+            if first {
+                self.bring_siblings(state, changes, addr);
+            }
             if seen {
                 self.check_file_end(state, addr)?;
                 // Mostly another thread was just faster. The second time, what should be there is not.

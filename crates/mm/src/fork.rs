@@ -98,6 +98,6 @@ impl MemoryManager {
             return None;
         }
         *budget -= len;
-        Some(Run { memory: Memory::Frames(new.start), installed: NO_ACCESS, ..run.clone() })
+        Some(Run { memory: Memory::Frames(new.start), installed: NO_ACCESS, filled: true, ..run.clone() })
     }
 }

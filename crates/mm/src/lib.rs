@@ -12,6 +12,7 @@
 
 mod access;
 mod advise;
+mod ahead;
 mod brk;
 mod change;
 mod detach;
@@ -51,6 +52,9 @@ use lock::{Mutex, rank};
 use platform::{AddressSpace, MapOp, Patcher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+
+/// So much memory of an ended address space may be free a little later than its process is seen to have ended.
+const LATE_MAX: u64 = 4 << 20;
 
 /// Resource limits that memory calls look at, in bytes. The kernel sets them when they change.
 #[derive(Clone, Copy, Debug)]
@@ -246,22 +250,34 @@ impl MappingObserver for MemoryManager {
 }
 
 impl Drop for MemoryManager {
-    /// The platform's address space may outlive this one by the time a task takes to leave it, so it is emptied first.
+    /// No task is in it any more. What guest threads had mapped is given to others only after they can't reach it: of a
+    /// small address space that is when it has ended, which nobody waits for; a large one is emptied first, so that its
+    /// memory is free when its process's end is known.
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
-        if state.installed_bound > 0 {
-            let _ = self.space.apply(&[everything]);
-        }
         let mut changes = change::Changes::default();
         let vmas = state.vmas.remove(0..u64::MAX);
         changes.drop_pages(state, 0..u64::MAX, true);
         changes.forget_windows(state);
-        for frames in changes.freed().into_iter().chain(state.patches.take_frames()) {
-            self.frames.dec(frames);
-        }
-        for frames in core::mem::take(&mut state.limbo) {
-            self.frames.dec(frames);
+        let mut freed = changes.freed();
+        freed.append(&mut state.limbo);
+        freed.extend(state.patches.take_frames());
+        let bytes: u64 = freed.iter().map(|frames| frames.len()).sum();
+        let frames = self.frames.clone();
+        // A mapping that is under way needs its file still.
+        let files = changes.files();
+        let free = move || {
+            freed.into_iter().for_each(|range| frames.dec(range));
+            drop(files);
+        };
+        if state.installed_bound == 0 {
+            free();
+        } else if bytes <= LATE_MAX && !state.gone {
+            self.space.at_end(Box::new(free));
+        } else {
+            let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
+            let _ = self.space.apply(&[everything]);
+            free();
         }
         drop(vmas);
     }

@@ -205,8 +205,8 @@ impl MemoryManager {
     }
 
     fn trampoline_op(&self, at: u64, frames: FrameRange) -> MapOp {
-        let (len, fd) = (PAGE_SIZE, self.frames.file().fd());
-        MapOp::Map { addr: at, len, access: TRAMPOLINE, fd, offset: frames.start, shared: true }
+        let (fd, offset) = (self.frames.file().fd(), frames.start);
+        MapOp::Map { addr: at, len: PAGE_SIZE, access: TRAMPOLINE, fd, offset, shared: true, populate: true }
     }
 
     /// Puts a copy with other bytes in the place of a page of code.

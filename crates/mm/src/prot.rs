@@ -53,6 +53,7 @@ bitflags! {
 pub(crate) const NO_ACCESS: Access = Access { read: false, write: false, execute: false };
 pub(crate) const READ: Access = Access { read: true, write: false, execute: false };
 pub(crate) const WRITE: Access = Access { read: false, write: true, execute: false };
+pub(crate) const EXECUTE: Access = Access { read: false, write: false, execute: true };
 
 impl Prot {
     /// What the processor grants: on x86-64 whatever is mapped at all can be read.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// Smallest and largest run of fresh private memory.
 const RUN_MIN: u64 = 64 << 10;
 const RUN_MAX: u64 = 2 << 20;
+/// Mappings up to this size get all their memory at once.
+const RUN_WHOLE: u64 = 256 << 10;
 /// How much is copied at a write to a shared page: the least, the most where copies go on from one to the next, and how
 /// much when an address space is badly fragmented.
 const COPY_MIN: u64 = 16 << 10;
@@ -174,20 +176,20 @@ impl MemoryManager {
         let at = below.and_then(|(start, run)| run.frames(start)).map(|frames| frames.end);
         let crowded = if state.runs.len() > FRAGMENTED { RUN_MAX } else { RUN_MIN };
         let size = neighbour.clamp(crowded, RUN_MAX).next_power_of_two();
-        let range = fitted(addr, size, &gap);
+        let range = if gap.end - gap.start <= RUN_WHOLE { gap.clone() } else { fitted(addr, size, &gap) };
         let at = at.filter(|_| range.start == gap.start);
         let options = AllocOptions { overwritten: false, at };
-        let (range, frames) = match self.frames.alloc(range.end - range.start, options) {
-            Ok(frames) => (range, frames),
+        let (range, frames, filled) = match self.frames.alloc_or_reuse(range.end - range.start, options) {
+            Ok((frames, filled)) => (range, frames, filled),
             Err(_) => {
                 let one = page(addr)..page(addr) + PAGE_SIZE;
                 let frames = self.frames.alloc(PAGE_SIZE, options).map_err(|_| FaultError::NO_MEMORY)?;
-                (one, frames)
+                (one, frames, false)
             }
         };
         let access = run_access(place.prot, place.shared, Kind::Own);
-        let memory = Memory::Frames(frames.start);
-        state.runs.insert(range.start, Run { end: range.end, memory, kind: Kind::Own, access, installed: NO_ACCESS });
+        let (memory, kind) = (Memory::Frames(frames.start), Kind::Own);
+        state.runs.insert(range.start, Run { end: range.end, memory, kind, access, installed: NO_ACCESS, filled });
         Ok(())
     }
 
@@ -244,7 +246,8 @@ impl MemoryManager {
         }
         let end = range.end.min(most);
         let access = run_access(place.prot, place.shared, Kind::File);
-        state.runs.insert(range.start, Run { end, memory, kind: Kind::File, access, installed: NO_ACCESS });
+        let run = Run { end, memory, kind: Kind::File, access, installed: NO_ACCESS, filled: false };
+        state.runs.insert(range.start, run);
         Ok(())
     }
 
@@ -283,7 +286,11 @@ impl MemoryManager {
             ..=FRAGMENTED => before.clamp(COPY_MIN, COPY_MAX).next_power_of_two(),
             _ => COPY_FRAGMENTED,
         };
-        let mut range = clip(block(addr, size), &run_range);
+        let mut range = match run.kind {
+            // A program's or library's data.
+            Kind::File if run_range.end - run_range.start <= COPY_MAX => run_range,
+            _ => clip(block(addr, size), &run_range),
+        };
         if let Some((file, offset)) = &place.file
             && run.kind == Kind::File
         {
@@ -344,8 +351,8 @@ impl MemoryManager {
             return Err(FaultError::BEYOND);
         }
         let access = run_access(prot, false, Kind::Own);
-        let mut copy =
-            Run { end: range.end, memory: Memory::Frames(frames.start), kind: Kind::Own, access, installed: NO_ACCESS };
+        let (memory, kind) = (Memory::Frames(frames.start), Kind::Own);
+        let mut copy = Run { end: range.end, memory, kind, access, installed: NO_ACCESS, filled: true };
         let mut was_installed = false;
         for (start, old) in state.runs.remove(range.clone()) {
             was_installed |= old.installed != NO_ACCESS;

@@ -63,6 +63,8 @@ pub(crate) struct Run {
     pub access: Access,
     /// What the platform's address space has mapped; nothing at all if [`NO_ACCESS`].
     pub installed: Access,
+    /// The host has memory for all of the pages: to map them for good costs little.
+    pub filled: bool,
 }
 
 impl Run {
@@ -170,6 +172,7 @@ impl Runs {
             && let Some(left) = self.map.get_mut(&start)
         {
             left.end = right.end;
+            left.filled &= right.filled;
         }
     }
 

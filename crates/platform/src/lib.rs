@@ -42,12 +42,15 @@ pub enum MapOp {
         len: u64,
         /// Protection.
         access: Access,
-        /// A host descriptor of the Sentry, open until the call returns.
+        /// A host descriptor of the Sentry. It stays open until all of the range is unmapped or replaced, or the address
+        /// space has ended.
         fd: RawFd,
         /// Byte offset in the file.
         offset: u64,
         /// `MAP_SHARED` (the memory file) or a private read-only view of a host file.
         shared: bool,
+        /// All of it is likely to be touched soon.
+        populate: bool,
     },
     /// Leaves nothing mapped in the range.
     Unmap {
@@ -151,7 +154,7 @@ pub trait Platform: Send + Sync {
 }
 
 /// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then, but
-/// not at once. Whoever drops it unmaps first what others may get.
+/// not at once. Whoever drops it first unmaps what others may get, or uses [`AddressSpace::at_end`].
 pub trait AddressSpace: Send + Sync {
     /// Applies the changes in order. On return they are in force for every thread, beyond any doubt that the guest
     /// could raise: frames of what was unmapped may be given to others.
@@ -162,6 +165,10 @@ pub trait AddressSpace: Send + Sync {
 
     /// Says which system call sites of this address space are patched.
     fn set_patches(&self, patches: Arc<Patches>);
+
+    /// Promises that none of its contexts will run again. Some time after the last reference is dropped, when nothing
+    /// of it can touch memory any more, `then` is called by some thread with no lock held.
+    fn at_end(&self, then: Box<dyn FnOnce() + Send>);
 
     /// A new thread of execution in this address space; it does not run before its first switch.
     ///

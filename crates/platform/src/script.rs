@@ -129,7 +129,7 @@ impl AddressSpace for ScriptedSpace {
         table.log.extend_from_slice(ops);
         for op in ops {
             match *op {
-                MapOp::Map { addr, len, access, fd, offset, shared } => {
+                MapOp::Map { addr, len, access, fd, offset, shared, .. } => {
                     assert!(offset.is_multiple_of(PAGE_SIZE), "unaligned file offset");
                     assert!(shared || !access.write, "writable private mapping");
                     let file = table.file(fd);
@@ -156,6 +156,11 @@ impl AddressSpace for ScriptedSpace {
     }
 
     fn set_patches(&self, _patches: Arc<Patches>) {}
+
+    fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
+        self.table.lock().pages.clear();
+        then();
+    }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {
         let exits = core::mem::take(&mut self.table.lock().exits);

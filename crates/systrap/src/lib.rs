@@ -6,7 +6,7 @@
 //!
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
-//! - `stub`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`: how both sides hand over.
+//! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`: how both sides hand over.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
@@ -37,6 +37,7 @@
 //! | interrupt until `switch` returns | 10 |
 //! | start of the platform | 1,000 |
 
+mod arena;
 mod calls;
 mod context;
 mod filter;
@@ -158,6 +159,10 @@ impl AddressSpace for Space {
 
     fn set_patches(&self, patches: Arc<Patches>) {
         self.stub.set_patches(patches);
+    }
+
+    fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
+        self.stub.at_end(then);
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {

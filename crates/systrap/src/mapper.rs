@@ -3,7 +3,8 @@
 //! The mapper sleeps on `CMD_SEQ` and runs a batch when that word changes. Its answers are in a page that guests can
 //! write, so they are hints. Proof comes from the host kernel: only the mapper can wait on a futex of the command page
 //! (the guests' filter keeps them off it), so if `FUTEX_CMP_REQUEUE` moves one waiter from `CMD_SEQ`, with the batch's
-//! number as its value, to `CMD_ASLEEP`, then the mapper has been through the whole batch and sleeps again. The next
+//! number as its value, to `CMD_ASLEEP`, then the mapper has been through the whole batch and sleeps again. A batch that only
+//! adds memory is proved before the next one: the mapper mostly sleeps by then, and nobody gets what it maps before. The next
 //! batch wakes it at the word where it sleeps now. After storing a new number the second word is woken too if
 //! nobody was at the first, so that no waiter with an old number can be left on `CMD_SEQ`.
 
@@ -33,21 +34,35 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long to trust that the mapper will tell when it is done.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
+/// When it must be certain that a batch is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// On return.
+    Now,
+    /// Before the next batch, whose commands take the place of this one's. Until then the guest's hint will do.
+    Later,
+}
+
 /// The Sentry's side of one mapper.
 pub struct Channel {
     seq: u32,
+    /// The last batch is not known to be done.
+    unproved: bool,
     mover: Mover,
 }
 
 impl Channel {
     /// For a mapper that has not had a batch yet, the first thread of its process.
     pub fn new(pid: i32) -> Channel {
-        Channel { seq: 0, mover: Mover::new(pid) }
+        Channel { seq: 0, unproved: false, mover: Mover::new(pid) }
     }
 
-    /// Runs at most `MAX_CALLS` calls and returns when they are done for certain. The results are hints.
-    pub fn run(&mut self, shared: &Shared, life: &Life, calls: &[Call]) -> Result<(), Gone> {
+    /// Runs at most `MAX_CALLS` calls and returns when they are done, for certain if asked for. The results are hints.
+    pub fn run(&mut self, shared: &Shared, life: &Life, calls: &[Call], proof: Proof) -> Result<(), Gone> {
         debug_assert!(calls.len() <= MAX_CALLS);
+        if self.unproved {
+            self.wait(shared, life, Proof::Now)?;
+        }
         for (at, call) in calls.iter().take(MAX_CALLS).enumerate() {
             let to = CMD_CALLS + at * CALL_LEN;
             shared.u32(to).store(call.number, Ordering::Relaxed);
@@ -66,10 +81,10 @@ impl Channel {
         if !matches!(futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1), Ok(1)) {
             let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
         }
-        self.prove(shared, life)
+        self.wait(shared, life, proof)
     }
 
-    fn prove(&self, shared: &Shared, life: &Life) -> Result<(), Gone> {
+    fn wait(&mut self, shared: &Shared, life: &Life, proof: Proof) -> Result<(), Gone> {
         let done = shared.u32(FILE_RESPONSE + RESP_DONE);
         let (seq, asleep) = (shared.u32(CMD_SEQ), shared.u32(CMD_ASLEEP));
         let start = Instant::now();
@@ -85,7 +100,12 @@ impl Channel {
             {
                 continue;
             }
+            self.unproved = true;
+            if proof == Proof::Later && done.load(Ordering::Acquire) == self.seq {
+                return Ok(());
+            }
             if let Ok(1) = futex::cmp_requeue(seq, Flags::empty(), 0, 1, asleep, self.seq) {
+                self.unproved = false;
                 return Ok(());
             }
             // It said that it is done, and is about to sleep: or a guest said so in its name.

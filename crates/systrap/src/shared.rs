@@ -67,6 +67,13 @@ impl Shared {
             self.set(offset + 8 * at, u64::from_ne_bytes(word));
         }
     }
+
+    /// Zeroes a range whose ends are multiples of eight.
+    pub fn zero(&self, range: core::ops::Range<usize>) {
+        for offset in range.step_by(8) {
+            self.set(offset, 0);
+        }
+    }
 }
 
 impl Drop for Shared {

@@ -1,21 +1,21 @@
 //! A stub: one guest address space, and the host process that is it.
 
+use crate::arena::Arena;
 use crate::context::SystrapContext;
 use crate::fpu::Format;
 use crate::frame::Frame;
 use crate::layout::*;
 use crate::life::Life;
-use crate::mapper::{Call, Channel};
+use crate::mapper::{Call, Channel, Proof};
 use crate::ranges::Ranges;
 use crate::shared::Shared;
 use crate::text::{Entry, GUEST_CLONE};
-use crate::watch::{Core, errno};
+use crate::watch::{Core, Then, errno};
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 use lock::{Mutex, rank};
 use platform::{Access, Gone, MapOp, Patches};
-use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::thread::futex::{self, Flags};
 use std::os::fd::AsRawFd;
@@ -39,21 +39,18 @@ pub struct Stub {
     core: Arc<Core>,
     id: u64,
     life: Life,
-    shared: Arc<Shared>,
-    file: OwnedFd,
-    /// Blocks that have a host thread.
-    slots: AtomicUsize,
+    arena: Arc<Arena>,
     state: Mutex<State>,
     patches: Mutex<Arc<Patches>>,
 }
 
 impl Stub {
     /// Of a process just cloned from the zygote.
-    pub fn new(core: Arc<Core>, id: u64, life: Life, shared: Shared, file: OwnedFd) -> Stub {
+    pub fn new(core: Arc<Core>, id: u64, life: Life, arena: Arc<Arena>) -> Stub {
         let state = State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new() };
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
-        let (shared, patches) = (Arc::new(shared), Mutex::new(rank::LEAF, Arc::default()));
-        Stub { core, id, life, shared, file, slots: AtomicUsize::new(0), state, patches }
+        let patches = Mutex::new(rank::LEAF, Arc::default());
+        Stub { core, id, life, arena, state, patches }
     }
 
     pub fn core(&self) -> &Core {
@@ -65,12 +62,12 @@ impl Stub {
     }
 
     pub fn shared(&self) -> &Shared {
-        &self.shared
+        &self.arena.shared
     }
 
     /// The same, to be kept.
     pub fn shared_memory(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
+        Arc::clone(&self.arena.shared)
     }
 
     /// Which system call sites are patched.
@@ -96,12 +93,12 @@ impl Stub {
     /// The process has died: lets every thread that waits for it know.
     pub fn set_dead(&self) {
         self.life.set_dead();
-        for slot in 0..self.slots.load(Ordering::SeqCst) {
-            let turn = self.shared.u32(Self::block(slot) + HEAD + TURN);
+        for slot in 0..self.arena.slots.load(Ordering::SeqCst) {
+            let turn = self.shared().u32(Self::block(slot) + HEAD + TURN);
             turn.store(TURN_SENTRY, Ordering::SeqCst);
             let _ = futex::wake(turn, Flags::empty(), u32::MAX >> 1);
         }
-        let done = self.shared.u32(FILE_RESPONSE + RESP_DONE);
+        let done = self.shared().u32(FILE_RESPONSE + RESP_DONE);
         let _ = futex::wake(done, Flags::empty(), u32::MAX >> 1);
     }
 
@@ -115,23 +112,32 @@ impl Stub {
 
     /// Makes one call in a stub that has taken the zygote's place, and so has never run a guest.
     pub fn run(&self, call: Call) -> Result<i64, Gone> {
-        self.state.lock_second().channel.run(&self.shared, &self.life, &[call])?;
-        Ok(Channel::result(&self.shared, 0) as i64)
+        self.state.lock_second().channel.run(self.shared(), &self.life, &[call], Proof::Now)?;
+        Ok(Channel::result(self.shared(), 0) as i64)
     }
 
     /// See [`platform::AddressSpace::apply`].
     pub fn apply(&self, ops: &[MapOp]) -> Result<(), Gone> {
         let mut state = self.state.lock();
         let mut calls = Vec::with_capacity(ops.len());
+        let mut added = true;
         for op in ops {
             let (MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } | MapOp::Protect { addr, len, .. }) = *op;
             let range = checked_range(addr, len).ok_or_else(|| self.life.end(Gone::Corrupt))?;
+            added &= matches!(op, MapOp::Map { .. }) && state.mapped.within(range.clone()).next().is_none();
             translate(&mut state.mapped, op, range, &mut calls);
         }
+        // A guest that goes on before memory was added to it only faults again.
+        let proof = if added { Proof::Later } else { Proof::Now };
         for batch in calls.chunks(MAX_CALLS) {
-            state.channel.run(&self.shared, &self.life, batch)?;
+            state.channel.run(self.shared(), &self.life, batch, proof)?;
         }
         Ok(())
+    }
+
+    /// See [`platform::AddressSpace::at_end`].
+    pub fn at_end(&self, then: Then) {
+        self.core.at_end(self.id, &self.life, then);
     }
 
     /// See [`platform::AddressSpace::new_context`].
@@ -142,7 +148,7 @@ impl Stub {
             None => self.new_thread(&mut state)?,
         };
         drop(state);
-        thread.frame.set_vector(&self.shared, None);
+        thread.frame.set_vector(self.shared(), None);
         Ok(SystrapContext::new(Arc::clone(self), thread, format))
     }
 
@@ -152,15 +158,15 @@ impl Stub {
     }
 
     fn new_thread(&self, state: &mut State) -> Result<Thread, Errno> {
-        let slot = self.slots.load(Ordering::Relaxed);
+        let slot = self.arena.slots.load(Ordering::Relaxed);
         if slot >= MAX_CONTEXTS {
             return Err(Errno::EAGAIN);
         }
         let (block, address) = (Self::block(slot), self.address(slot));
         // So that the Sentry can't get `SIGBUS` for want of memory.
-        fallocate(&self.file, FallocateFlags::empty(), block as u64, BLOCK as u64).map_err(errno)?;
+        fallocate(&self.arena.file, FallocateFlags::empty(), block as u64, BLOCK as u64).map_err(errno)?;
         let room = Format::detect().ok_or(Errno::ENOMEM)?.room();
-        let frame = Frame::create(&self.shared, block, address, room);
+        let frame = Frame::create(self.shared(), block, address, room);
         let mut calls = Vec::new();
         if slot != 0 && slot.is_multiple_of(CHUNK) {
             calls.push(self.map_chunk(slot));
@@ -172,9 +178,9 @@ impl Stub {
             entry: self.core.region.base + Entry::Guest.offset() as u64,
         });
         // Before the thread can be waited for, so that no waiter is forgotten when the process dies.
-        self.slots.store(slot + 1, Ordering::SeqCst);
-        state.channel.run(&self.shared, &self.life, &calls).map_err(|_| Errno::EAGAIN)?;
-        let result = Channel::result(&self.shared, calls.len() - 1) as i64;
+        self.arena.slots.store(slot + 1, Ordering::SeqCst);
+        state.channel.run(self.shared(), &self.life, &calls, Proof::Now).map_err(|_| Errno::EAGAIN)?;
+        let result = Channel::result(self.shared(), calls.len() - 1) as i64;
         match i32::try_from(result) {
             Ok(tid @ 1..) if self.life.has_thread(tid) => Ok(Thread { slot, tid, frame }),
             // A guest has put a wrong id there: the new thread is not to be found any more.
@@ -183,14 +189,14 @@ impl Stub {
                 Err(Errno::EAGAIN)
             }
             _ => {
-                self.slots.store(slot, Ordering::SeqCst);
+                self.arena.slots.store(slot, Ordering::SeqCst);
                 Err(i32::try_from(-result).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN))
             }
         }
     }
 
     fn map_chunk(&self, slot: usize) -> Call {
-        let file = self.file.as_raw_fd() as u64;
+        let file = self.arena.file.as_raw_fd() as u64;
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
         let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
         Call {
@@ -220,9 +226,10 @@ fn translate(mapped: &mut Ranges, op: &MapOp, range: Range<u64>, calls: &mut Vec
     }
     let call = |number: i64, args: [u64; 6]| Call { number: number as u32, args, ..Call::default() };
     match *op {
-        MapOp::Map { addr, len, access, fd, offset, shared } => {
+        MapOp::Map { addr, len, access, fd, offset, shared, populate } => {
             let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-            let flags = (kind | libc::MAP_FIXED) as u64;
+            let populate = if populate { libc::MAP_POPULATE } else { 0 };
+            let flags = (kind | libc::MAP_FIXED | populate) as u64;
             calls.push(call(libc::SYS_mmap, [addr, len, protection(access), flags, fd as u64, offset]));
             mapped.insert(range);
         }

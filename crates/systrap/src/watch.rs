@@ -1,10 +1,11 @@
 //! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
 
 use crate::Options;
+use crate::arena::Arena;
 use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::local::Waiters;
-use crate::mapper::{Call, Channel};
+use crate::mapper::{Call, Channel, Proof};
 use crate::shared::Shared;
 use crate::stub::Stub;
 use crate::text::{Entry, STUB_CLONE};
@@ -29,7 +30,7 @@ const WAKE: u64 = 0;
 /// What stubs are cloned from.
 enum Zygote {
     /// The first process.
-    First { shared: Shared, life: Life, channel: Channel },
+    First { shared: Arc<Shared>, life: Life, channel: Channel },
     /// A stub that has never run a guest, after the first process was killed by someone.
     Heir(Arc<Stub>),
 }
@@ -39,7 +40,7 @@ impl Zygote {
     fn run(&mut self, call: Call) -> Result<i64, Gone> {
         match self {
             Zygote::First { shared, life, channel } => {
-                channel.run(shared, life, &[call])?;
+                channel.run(shared, life, &[call], Proof::Now)?;
                 Ok(Channel::result(shared, 0) as i64)
             }
             Zygote::Heir(stub) => stub.run(call),
@@ -57,10 +58,15 @@ impl Drop for Zygote {
     }
 }
 
+/// What is left to do when a process is dead.
+pub type Then = Box<dyn FnOnce() + Send>;
+
 /// A process being watched. Its stub may be gone already, and the process about to die.
 struct Watched {
     pidfd: Arc<OwnedFd>,
     stub: Weak<Stub>,
+    arena: Arc<Arena>,
+    then: Vec<Then>,
 }
 
 /// What the platform's parts share.
@@ -75,6 +81,8 @@ pub struct Core {
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
     pool: Mutex<Vec<Arc<Stub>>>,
+    /// Of dead stubs, for new ones.
+    arenas: Mutex<Vec<Arena>>,
     epoll: OwnedFd,
     wake: OwnedFd,
     stop: AtomicBool,
@@ -111,8 +119,7 @@ pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartEr
 
 impl Core {
     fn new(maps: std::fs::File, options: Options) -> Result<Core, StartError> {
-        let file = shared_file().map_err(host("memfd_create"))?;
-        let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(host("mmap"))?;
+        let Arena { file, shared, .. } = Arena::new().map_err(host("a stub's memory"))?;
         let page = waiters_file().map_err(host("memfd_create"))?;
         let waiters = Arc::new(Waiters(Shared::map(page.as_fd(), WAITERS_LEN).map_err(host("mmap"))?));
         let (region, pid) = zygote::spawn(file.as_fd(), page.as_fd(), &shared, maps)?;
@@ -124,7 +131,7 @@ impl Core {
         let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
         let mut channel = Channel::new(pid);
         // An empty batch: the zygote is through its start.
-        channel.run(&shared, &life, &[]).map_err(|_| StartError::Zygote(pid))?;
+        channel.run(&shared, &life, &[], Proof::Now).map_err(|_| StartError::Zygote(pid))?;
         let zygote = Zygote::First { shared, life, channel };
         Ok(Core {
             region,
@@ -135,6 +142,7 @@ impl Core {
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),
+            arenas: Mutex::new(rank::LEAF, Vec::new()),
             epoll,
             wake,
             stop: AtomicBool::new(false),
@@ -166,15 +174,15 @@ impl Core {
     }
 
     fn create_stub(self: &Arc<Core>) -> Result<Arc<Stub>, Errno> {
-        let file = shared_file().map_err(errno)?;
-        let shared = Shared::map(file.as_fd(), FILE_LEN).map_err(errno)?;
-        shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
-        let pid = self.clone_zygote(&file)?;
+        let spare = self.arenas.lock().pop();
+        let arena = Arc::new(spare.map_or_else(Arena::new, Ok).map_err(errno)?);
+        arena.shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
+        let pid = self.clone_zygote(&arena.file)?;
         let pidfd = Arc::new(open_pid(pid).map_err(errno)?);
         let life = Life::new(pid, Arc::clone(&pidfd), Arc::clone(&self.running));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let stub = Arc::new(Stub::new(Arc::clone(self), id, life, shared, file));
-        let watched = Watched { pidfd: Arc::clone(&pidfd), stub: Arc::downgrade(&stub) };
+        let stub = Arc::new(Stub::new(Arc::clone(self), id, life, Arc::clone(&arena)));
+        let watched = Watched { pidfd: Arc::clone(&pidfd), stub: Arc::downgrade(&stub), arena, then: Vec::new() };
         self.watched.lock().insert(id, watched);
         epoll::add(&self.epoll, &*pidfd, epoll::EventData::new_u64(id), epoll::EventFlags::IN).map_err(errno)?;
         Ok(stub)
@@ -212,6 +220,17 @@ impl Core {
         }
     }
 
+    /// Does `then` once a stub's process is dead, on the platform's thread.
+    pub fn at_end(&self, id: u64, life: &Life, then: Then) {
+        if let Some(watched) = self.watched.lock().get_mut(&id) {
+            watched.then.push(then);
+            return;
+        }
+        // Dead already, or the platform has stopped.
+        life.wait();
+        then();
+    }
+
     fn watch(self: &Arc<Core>) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
         while !self.stop.load(Ordering::SeqCst) {
@@ -243,9 +262,24 @@ impl Core {
     fn died(&self, id: u64) {
         let Some(watched) = self.watched.lock().remove(&id) else { return };
         let _ = epoll::delete(&self.epoll, &*watched.pidfd);
+        for then in watched.then {
+            then();
+        }
         match watched.stub.upgrade() {
             Some(stub) => stub.set_dead(),
-            None => reap(&watched.pidfd),
+            None => {
+                reap(&watched.pidfd);
+                self.keep_arena(watched.arena);
+            }
+        }
+    }
+
+    fn keep_arena(&self, arena: Arc<Arena>) {
+        if self.arenas.lock().len() < POOL
+            && let Ok(arena) = Arc::try_unwrap(arena)
+            && let Some(clean) = arena.cleared()
+        {
+            self.arenas.lock().push(clean);
         }
     }
 
@@ -260,14 +294,6 @@ impl Core {
 
 fn reap(pidfd: &OwnedFd) {
     let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | ANY_CHILD);
-}
-
-fn shared_file() -> rustix::io::Result<OwnedFd> {
-    let file = memfd_create("stub", MemfdFlags::CLOEXEC)?;
-    ftruncate(&file, FILE_LEN as u64)?;
-    // So that the Sentry can't get `SIGBUS` for want of memory.
-    fallocate(&file, FallocateFlags::empty(), 0, (FILE_RESPONSE + RESPONSE_LEN) as u64)?;
-    Ok(file)
 }
 
 fn waiters_file() -> rustix::io::Result<OwnedFd> {

@@ -34,6 +34,7 @@ fn patched(code: &[u8], call: usize) -> (Guest, OwnedFd) {
         fd: file.as_raw_fd(),
         offset: 0,
         shared: true,
+        populate: false,
     };
     guest.space.apply(&[map]).expect("apply");
     let mut patches = Patches::default();

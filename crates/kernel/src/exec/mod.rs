@@ -127,6 +127,8 @@ pub fn load(
     let mm = MemoryManager::new(kernel.frames.clone(), space, patcher, user, layout, limits);
     let image = elf::load(&mm, &kernel.mounts.root(), &program.file, parts, layout).map_err(LoadError::Fatal)?;
     let regs = stack::build(&mm, kernel, &creds, &program, &image).map_err(LoadError::Fatal)?;
+    mm.bring_program();
+    mm.warm(regs.rip, regs.rsp);
     Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })
 }
 

@@ -45,7 +45,7 @@ impl Guest {
     }
 
     pub fn map(&self, addr: u64, len: u64, access: Access, offset: u64) -> MapOp {
-        MapOp::Map { addr, len, access, fd: self.file.as_raw_fd(), offset, shared: true }
+        MapOp::Map { addr, len, access, fd: self.file.as_raw_fd(), offset, shared: true, populate: false }
     }
 
     pub fn context(&self) -> Box<dyn Context> {
