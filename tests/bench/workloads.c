@@ -1,5 +1,6 @@
 // The micro workloads of the bench tool: `workloads NAME` measures one and prints nanoseconds per operation, the median of
-// several rounds. Run natively and under Vizor by `cargo run -p vizor-tests --bin bench`.
+// several rounds; `workloads NAME one-core` does so with all its tasks on one core. Run natively and under Vizor by
+// `cargo run -p vizor-tests --bin bench`.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -98,6 +99,29 @@ static void start_drain(void) {
     }
     close(fds[0]);
 }
+#define CALLERS 8
+static int begun, calls_each;
+static void *call_loop(void *unused) {
+    char c;
+    int zero = open("/dev/zero", O_RDONLY);
+    must(zero >= 0, "open");
+    for (int round = 1;; round++) {
+        for (int seen; (seen = __atomic_load_n(&begun, __ATOMIC_SEQ_CST)) < round;) futex_wait((uint32_t *)&begun, seen);
+        for (int n = 0; n < calls_each; n++)
+            if (read(zero, &c, 1) != 1) abort();
+        if (__atomic_sub_fetch(word, 1, __ATOMIC_SEQ_CST) == 0) futex_wake(word);
+    }
+    return unused;
+}
+static void start_callers(void) {
+    static uint32_t running;
+    word = &running;
+    calls_each = 1000;
+    for (int n = 0; n < CALLERS; n++) {
+        pthread_t t;
+        must(pthread_create(&t, NULL, call_loop, NULL) == 0, "pthread_create");
+    }
+}
 static void open_pty(void) {
     must(openpty(&fds[0], &fds[1], NULL, NULL, NULL) == 0, "openpty");
     struct termios t;
@@ -144,6 +168,13 @@ static void op_pingpong_futex(void) {
     futex_wake(word);
     while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 1) futex_wait(word, 1);
 }
+// One operation is all callers' calls.
+static void op_callers(void) {
+    __atomic_store_n(word, CALLERS, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&begun, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &begun, FUTEX_WAKE, CALLERS, NULL, NULL, 0);
+    for (uint32_t left; (left = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != 0;) futex_wait(word, left);
+}
 static void op_throughput(void) { if (write(fds[1], buf, 65536) != 65536) abort(); }
 static void op_pty(void) { if (write(fds[0], "a line of some length\n", 22) != 22 || read(fds[1], buf, 4096) != 22) abort(); }
 
@@ -158,7 +189,7 @@ static const struct { const char *name; void (*setup)(void); void (*op)(void); i
     {"fork-wait", NULL, op_fork, 100}, {"vfork-exec-wait", NULL, op_spawn, 50}, {"thread-create-join", NULL, op_thread, 200},
     {"futex-ping-pong", start_futex_echo, op_pingpong_futex, 2000}, {"pipe-ping-pong", start_pipe_echo, op_pingpong_pipe, 2000},
     {"socket-ping-pong", start_socket_echo, op_pingpong_socket, 2000}, {"pipe-throughput-64k", start_drain, op_throughput, 500},
-    {"pty-line", open_pty, op_pty, 2000},
+    {"pty-line", open_pty, op_pty, 2000}, {"calls-of-8-threads", start_callers, op_callers, 3},
 };
 
 static int by_value(const void *a, const void *b) { double d = *(double *)a - *(double *)b; return (d > 0) - (d < 0); }
@@ -167,6 +198,15 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (argc < 2) { puts(all[i].name); continue; }
         if (strcmp(argv[1], all[i].name)) continue;
+        if (argc > 2) {
+            cpu_set_t one;
+            must(sched_getaffinity(0, sizeof one, &one) == 0, "sched_getaffinity");
+            int first = 0;
+            while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &one)) first++;
+            CPU_ZERO(&one);
+            CPU_SET(first, &one);
+            must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
+        }
         if (all[i].setup) all[i].setup();
         double rounds[ROUNDS];
         for (int n = 0; n < all[i].count / 5 + 1; n++) all[i].op();

@@ -1,0 +1,155 @@
+//! The bench tool: each workload natively and under Vizor in one run, with the ratio.
+//!
+//! `cargo run --release -p vizor-tests --bin bench -- [--json FILE] [--baseline FILE] [--filter SUBSTR]... [--quick]`
+//! The rows stand in `rows.rs`, the micro workloads in `tests/bench/workloads.c`. `VIZOR` names the binary. Figures are
+//! medians; run it on an idle machine.
+
+mod report;
+mod rows;
+mod sandbox;
+
+use report::{Baseline, Kind, Report, Row};
+use rows::{CALLERS, CALLS, Limit, PROGRAMS, Program, Tasks};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use vizor_tests::build;
+
+struct Bench {
+    vizor: PathBuf,
+    workloads: PathBuf,
+    filters: Vec<String>,
+    rounds: usize,
+    report: Report,
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Where a native run's tasks may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cores {
+    All,
+    One,
+}
+
+/// The native figure: the median, and of several tasks' rows the median of the better placement.
+fn native(tasks: Tasks, rounds: usize, one: impl Fn(Cores) -> f64) -> f64 {
+    let on = |cores| median((0..rounds).map(|_| one(cores)).collect());
+    match tasks {
+        Tasks::One => on(Cores::All),
+        Tasks::Several => on(Cores::All).min(on(Cores::One)),
+    }
+}
+
+impl Bench {
+    fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|f| name.contains(f))
+    }
+
+    fn micro(&mut self, kind: Kind, (name, tasks, limit): (&str, Tasks, f64)) {
+        if !self.wants(name) {
+            return;
+        }
+        let one = |mut command: Command| {
+            let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+            let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+            text.trim().parse().unwrap_or(f64::NAN)
+        };
+        let native = native(tasks, self.rounds, |cores| {
+            let mut command = Command::new(&self.workloads);
+            command.arg(name).args((cores == Cores::One).then_some("one-core"));
+            one(command)
+        });
+        let sandboxed = || {
+            let mut command = Command::new(&self.vizor);
+            command.args(["do", "--"]).arg(&self.workloads).arg(name);
+            one(command)
+        };
+        let vizor = median((0..self.rounds).map(|_| sandboxed()).collect());
+        let (name, limit) = (name.to_owned(), Limit::Ratio(limit));
+        self.report.add(Row { name, kind, unit: "ns", native, vizor, limit });
+    }
+
+    /// Runs a program's script by `shell` in a fresh directory; returns the milliseconds that its timed part took.
+    fn timed(shell: &mut Command, program: &Program) -> f64 {
+        let dir = std::env::temp_dir().join(format!("vizor-bench-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a scratch directory");
+        if !program.setup.is_empty() {
+            let status = Command::new("bash").args(["-c", program.setup]).current_dir(&dir).status();
+            assert!(status.is_ok_and(|s| s.success()), "set-up failed: {}", program.setup);
+        }
+        shell.args(["-c", program.script]);
+        shell.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = Instant::now();
+        let status = shell.status();
+        let took = started.elapsed().as_secs_f64() * 1e3;
+        let _ = std::fs::remove_dir_all(&dir);
+        if status.is_ok_and(|s| s.success()) { took } else { f64::NAN }
+    }
+
+    fn program(&mut self, program: &Program) {
+        if !self.wants(program.name) {
+            return;
+        }
+        let native = native(program.tasks, self.rounds, |cores| match cores {
+            Cores::All => Bench::timed(&mut Command::new("bash"), program),
+            Cores::One => Bench::timed(Command::new("taskset").args(["-c", "0", "bash"]), program),
+        });
+        let sandboxed = || Bench::timed(Command::new(&self.vizor).args(["do", "--", "bash"]), program);
+        let vizor = median((0..self.rounds).map(|_| sandboxed()).collect());
+        let (name, limit) = (program.name.to_owned(), Limit::Ratio(program.limit));
+        self.report.add(Row { name, kind: Kind::Program, unit: "ms", native, vizor, limit });
+    }
+
+    fn run(&mut self) {
+        Report::print_head();
+        self.start_up();
+        self.at_rest();
+        for call in CALLS {
+            self.micro(Kind::Call, *call);
+        }
+        self.micro(Kind::Sandbox, CALLERS);
+        for program in PROGRAMS {
+            self.program(program);
+        }
+        println!("geometric mean of the calls: {:.2}, at most {}", self.report.mean(Kind::Call), rows::CALLS_MEAN);
+        let mean = self.report.mean(Kind::Program);
+        println!("geometric mean of the programs: {mean:.2}, at most {}", rows::PROGRAMS_MEAN);
+    }
+}
+
+fn fail(why: &str) -> ! {
+    eprintln!("bench: {why}");
+    std::process::exit(2)
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let (mut json, mut filters, mut rounds) = (None, Vec::new(), 3);
+    let mut baseline = build::workspace().join("tests/bench/baseline.json");
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_else(|| fail(&format!("{arg} needs a value")));
+        match arg.as_str() {
+            "--json" => json = Some(value()),
+            "--baseline" => baseline = value().into(),
+            "--filter" => filters.push(value()),
+            "--quick" => rounds = 1,
+            other => fail(&format!("unknown argument {other}; takes --json, --baseline, --filter, --quick")),
+        }
+    }
+    let read = |path: &Path| {
+        Baseline::read(path).unwrap_or_else(|e| fail(&format!("cannot read the baseline {}: {e}", path.display())))
+    };
+    let report = Report { rows: Vec::new(), baseline: read(&baseline) };
+    let vizor = build::vizor_binary().expect("vizor builds");
+    let workloads = build::bench_workloads().expect("the workloads build");
+    let mut bench = Bench { vizor, workloads, filters, rounds, report };
+    bench.run();
+    if let Some(path) = json {
+        std::fs::write(&path, bench.report.json()).unwrap_or_else(|e| fail(&format!("cannot write {path}: {e}")));
+    }
+}
