@@ -39,6 +39,15 @@ pub struct FileId {
     pub ino: u64,
 }
 
+impl FileId {
+    /// From what `stat` returns.
+    #[must_use]
+    pub const fn of(dev: u64, ino: u64) -> FileId {
+        let (major, low, high) = ((dev >> 8) as u32 & 0xfff, (dev & 0xff) as u32, (dev >> 12) as u32 & !0xff);
+        FileId { dev_major: major, dev_minor: low | high, ino }
+    }
+}
+
 /// A file that can be mapped. Memory managers call all but `sync` and `punch` with their mappings locked: only locks of
 /// ranks from `MAPPABLE` on may be taken there, no inode's.
 pub trait Mappable: Send + Sync {
@@ -109,6 +118,12 @@ pub trait Mappable: Send + Sync {
 pub trait MapName: Send + Sync {
     /// The path, unescaped.
     fn name(&self) -> Vec<u8>;
+
+    /// What `stat` says of the file by this name, if that need not be what is mapped: a layer of an overlay has numbers of
+    /// its own.
+    fn id(&self) -> Option<FileId> {
+        None
+    }
 }
 
 impl MapName for &'static str {

@@ -44,7 +44,7 @@ pub use task::{CurrentTask, RestartBlock, RunState, Task, current};
 pub use trace::Trace;
 
 use abi::raw::general as c;
-use host::mappable::MapName;
+use host::mappable::{FileId, MapName};
 
 /// A file's name in /proc/PID/maps: its path as it is now.
 pub struct MappedPath {
@@ -57,6 +57,10 @@ pub struct MappedPath {
 impl MapName for MappedPath {
     fn name(&self) -> Vec<u8> {
         vfs::path_of(&self.place, &self.root)
+    }
+
+    fn id(&self) -> Option<FileId> {
+        self.place.inode().attr().ok().map(|attr| FileId::of(attr.dev, attr.ino))
     }
 }
 

@@ -137,8 +137,8 @@ pub trait Platform: Send + Sync {
     /// Guest addresses that may be mapped; everything above belongs to the platform.
     fn user_range(&self) -> Range<u64>;
 
-    /// Where the vDSO's ELF header is in every address space (`AT_SYSINFO_EHDR`), if there is one.
-    fn vdso(&self) -> Option<u64>;
+    /// Where the vDSO is in every address space (its start is `AT_SYSINFO_EHDR`), if there is one.
+    fn vdso(&self) -> Option<Range<u64>>;
 
     /// Where to count who waits on futexes.
     fn futex_waiters(&self) -> Arc<dyn FutexWaiters>;

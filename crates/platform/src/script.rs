@@ -242,7 +242,7 @@ impl Platform for ScriptedPlatform {
         0x1_0000..0x7fff_ffff_f000
     }
 
-    fn vdso(&self) -> Option<u64> {
+    fn vdso(&self) -> Option<Range<u64>> {
         None
     }
 

@@ -126,8 +126,8 @@ impl Platform for Systrap {
         layout::USER_RANGE
     }
 
-    fn vdso(&self) -> Option<u64> {
-        self.handle.core.region.vdso
+    fn vdso(&self) -> Option<Range<u64>> {
+        self.handle.core.region.vdso.map(|(start, end)| start..end)
     }
 
     fn futex_waiters(&self) -> Arc<dyn FutexWaiters> {

@@ -47,7 +47,7 @@ impl std::error::Error for StartError {}
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
     pub base: u64,
-    pub vdso: Option<u64>,
+    pub vdso: Option<(u64, u64)>,
 }
 
 /// A mapping to be moved: the host's vDSO and its data.
@@ -99,7 +99,7 @@ fn choose_base(maps: &[Mapping]) -> Option<u64> {
 }
 
 /// Plans to move `[vvar]` and `[vdso]` together, so that they keep their distances.
-fn plan_vdso(maps: &[Mapping], base: u64) -> (Option<u64>, [Piece; PIECES]) {
+fn plan_vdso(maps: &[Mapping], base: u64) -> (Option<(u64, u64)>, [Piece; PIECES]) {
     let mut pieces = [Piece::default(); PIECES];
     let special: Vec<&Mapping> =
         maps.iter().filter(|map| map.name.starts_with("[vvar") || map.name == "[vdso]").collect();
@@ -112,7 +112,7 @@ fn plan_vdso(maps: &[Mapping], base: u64) -> (Option<u64>, [Piece; PIECES]) {
     for (piece, map) in pieces.iter_mut().zip(&special) {
         *piece = Piece { from: map.start, len: map.end - map.start, to: to(map.start) };
     }
-    (special.iter().find(|map| map.name == "[vdso]").map(|map| to(map.start)), pieces)
+    (special.iter().find(|map| map.name == "[vdso]").map(|map| (to(map.start), to(map.end))), pieces)
 }
 
 fn write_program(text: &mut [u8], base: u64, header: usize, at: usize, program: &[Instruction]) -> Option<()> {

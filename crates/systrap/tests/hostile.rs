@@ -16,7 +16,7 @@ const BLOCK: u64 = 0x4000;
 
 /// The stub region's base, as a guest could find it: the vDSO lies in it.
 fn region() -> u64 {
-    platform().vdso().expect("vdso") & !0xfff_ffff
+    platform().vdso().expect("vdso").start & !0xfff_ffff
 }
 
 /// Interrupts a context now and then, until dropped.

@@ -182,11 +182,7 @@ impl Mappable for HostMapping {
 
     fn id(&self) -> FileId {
         let attr = self.node.last_attr();
-        FileId {
-            dev_major: (attr.dev >> 8) as u32 & 0xfff,
-            dev_minor: (attr.dev & 0xff) as u32 | ((attr.dev >> 12) as u32 & !0xff),
-            ino: attr.ino,
-        }
+        FileId::of(attr.dev, attr.ino)
     }
 
     fn observers(&self) -> &Observers {

@@ -61,6 +61,7 @@ pub(super) fn auxv(view: &View) -> Result<Vec<u8>, Errno> {
 fn header(map: &MappingInfo, out: &mut Vec<u8>) {
     let bit = |prot, letter| if map.prot.contains(prot) { letter } else { '-' };
     let shared = if map.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' };
+    let id = map.name.as_ref().and_then(|name| name.id()).unwrap_or(map.id);
     let line = format!(
         "{:08x}-{:08x} {}{}{}{shared} {:08x} {:02x}:{:02x} {} ",
         map.range.start,
@@ -69,9 +70,9 @@ fn header(map: &MappingInfo, out: &mut Vec<u8>) {
         bit(Prot::WRITE, 'w'),
         bit(Prot::EXEC, 'x'),
         map.offset,
-        map.id.dev_major,
-        map.id.dev_minor,
-        map.id.ino
+        id.dev_major,
+        id.dev_minor,
+        id.ino
     );
     let name = match (&map.name, map.special) {
         (Some(name), _) => name.name(),
@@ -92,6 +93,11 @@ pub(super) fn maps(view: &View) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::new();
     for map in memory(view).map_or_else(Vec::new, |mm| mm.mappings()) {
         header(&map, &mut out);
+    }
+    // The platform's, above all others.
+    if let Some(vdso) = view.kernel.platform.vdso().filter(|_| !out.is_empty()) {
+        let line = format!("{:08x}-{:08x} r-xp 00000000 00:00 0 ", vdso.start, vdso.end);
+        out.extend_from_slice(format!("{line:NAME_COLUMN$}[vdso]\n").as_bytes());
     }
     Ok(out)
 }

@@ -580,11 +580,7 @@ impl Mappable for Node {
     }
 
     fn id(&self) -> FileId {
-        FileId {
-            dev_major: (self.shared.dev >> 8) as u32 & 0xfff,
-            dev_minor: (self.shared.dev & 0xff) as u32 | ((self.shared.dev >> 12) as u32 & !0xff),
-            ino: self.ino,
-        }
+        FileId::of(self.shared.dev, self.ino)
     }
 
     fn observers(&self) -> &Observers {

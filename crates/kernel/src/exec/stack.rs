@@ -95,7 +95,7 @@ pub(super) fn build(
     let (hwcap, hwcap2) = rustix::param::linux_hwcap();
     let mut auxv: Vec<u64> = Vec::new();
     if let Some(vdso) = kernel.platform.vdso() {
-        auxv.extend([AT_SYSINFO_EHDR, vdso]);
+        auxv.extend([AT_SYSINFO_EHDR, vdso.start]);
     }
     let secure = u64::from(creds.ruid != creds.euid || creds.rgid != creds.egid);
     auxv.extend([AT_MINSIGSTKSZ, rustix::param::linux_minsigstksz().max(2048) as u64]);
