@@ -202,12 +202,77 @@ static int left_out(long nr)
 	return nr == SYS_exit || nr == SYS_exit_group || nr == SYS_setrlimit || nr == SYS_reboot || nr == SYS_prlimit64;
 }
 
+static uint64_t one_of(const uint64_t *values, size_t count)
+{
+	return values[below(count)];
+}
+#define ONE_OF(...) one_of((const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+/* Calls that do very different things by one argument, which is seldom hit upon by chance. */
+static long rich(uint64_t a[6])
+{
+	switch (below(14)) {
+	case 0: /* terminals, files and sockets */
+		a[1] = below(3) ? 0x5401 + below(0x65) : ONE_OF(0x8901 + below(0x60), 0x80045430, 0x40045431, 0x5441, 0x80086601, 0x40086602);
+		return SYS_ioctl;
+	case 1:
+		a[1] = below(2) ? below(17) : 1024 + below(16);
+		return SYS_fcntl;
+	case 2:
+		a[0] = below(3) ? 0 : pointer() & ~0xfff;
+		a[1] = below(64) * 4096 + (below(8) ? 0 : nasty());
+		a[2] = below(8);
+		a[3] = (1 + below(3)) | (below(3) ? 0x20 : 0) | (below(5) ? 0 : 1UL << below(22));
+		a[4] = below(48);
+		a[5] = below(4) * 4096;
+		return SYS_mmap;
+	case 3:
+		a[0] = below(2) ? below(75) : ONE_OF(0x53564d41, 0x59616d61);
+		return SYS_prctl;
+	case 4:
+	case 5:
+		a[1] = ONE_OF(0, 1, 6, 17, 41, 270);
+		a[2] = below(80);
+		return below(2) ? SYS_setsockopt : SYS_getsockopt;
+	case 6:
+		a[1] = 1 + below(3);
+		a[2] = below(48);
+		return SYS_epoll_ctl;
+	case 7:
+		a[0] = pointer() & ~3;
+		a[1] = below(14) | (below(2) ? 128 : 0) | (below(8) ? 0 : 256);
+		return SYS_futex;
+	case 8:
+		a[0] = below(3) ? -100UL : below(48);
+		a[1] = path();
+		a[2] = below(3) | (below(2) ? 0 : 1UL << below(24));
+		return SYS_openat;
+	case 9:
+		a[0] = path(), a[1] = path(), a[2] = path();
+		a[3] = below(2) ? 0 : 1UL << below(25);
+		return SYS_mount;
+	case 10:
+		a[0] = below(20), a[1] = 1 + below(6) + (below(2) ? 04000 : 0), a[2] = below(20);
+		return SYS_socket;
+	case 11:
+		return ONE_OF(SYS_read, SYS_write, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_getdents64, SYS_sendfile,
+			      SYS_splice, SYS_tee, SYS_copy_file_range, SYS_lseek, SYS_ftruncate, SYS_fallocate);
+	case 12:
+		return ONE_OF(SYS_sendmsg, SYS_recvmsg, SYS_sendto, SYS_recvfrom, SYS_bind, SYS_connect, SYS_listen, SYS_accept4,
+			      SYS_shutdown, SYS_sendmmsg, SYS_recvmmsg);
+	default: /* memory that is really there */
+		a[0] = (uint64_t)pool + below(16) * 4096;
+		a[1] = below(4) * 4096;
+		return ONE_OF(SYS_mprotect, SYS_madvise, SYS_mremap, SYS_msync, SYS_mincore, SYS_mlock, SYS_munlock);
+	}
+}
+
 static void call(void)
 {
-	long nr = below(LAST_CALL);
 	uint64_t a[6];
 	for (int i = 0; i < 6; i++)
 		a[i] = argument();
+	long nr = below(2) ? rich(a) : (long)below(LAST_CALL);
 	if (left_out(nr) || (nr == SYS_rt_sigreturn && below(20)))
 		return;
 	if (reaches_others(nr)) {
