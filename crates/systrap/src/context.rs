@@ -130,13 +130,14 @@ impl SystrapContext {
             self.spin = spins;
         }
         let turn = shared.u32(self.head + TURN);
+        if spins != 0 {
+            self.mover.keep_away();
+        }
         turn.store(give, Ordering::SeqCst);
         let slept = shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0;
         if slept {
             if spins == 0 {
                 self.mover.bring_here();
-            } else {
-                self.mover.let_go();
             }
             let _ = futex::wake(turn, Flags::empty(), 1);
         }
@@ -147,7 +148,7 @@ impl SystrapContext {
             ours(now)
         });
         if spins != 0 {
-            self.pace.learn(quick, slept);
+            self.pace.learn(quick && !slept);
         }
         let result = if quick { self.alive().map(|()| now) } else { self.sleep(shared, turn) };
         stub.core().running.fetch_sub(1, Ordering::Relaxed);

@@ -1,25 +1,24 @@
 //! How the Sentry and a stub hand over to each other: spinning on two cores, or sleeping on one.
 //!
 //! Spinning is fastest, but takes a second core and fails if the other side is slow or has no core of its own. Sleeping
-//! costs little if both threads are on one core, and much if an idle core must be woken. The scheduler tends to wake a
-//! thread where it ran last, so a sleeping stub thread is moved to the core of the Sentry thread that wakes it. A
-//! thread that then runs for long is let go to any core.
+//! costs little if both threads are on one core (2.5 µs), and much if an idle core must be woken (25-80 µs). Where the
+//! scheduler wakes a thread is its own affair, and mostly where it ran last: so the stub's thread is bound to the core of
+//! the Sentry thread that wakes it, or, to spin, kept off it. A thread that then runs for long is let go to any core.
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::LazyLock;
 
-/// Looks at the other side's word before sleeping.
-const SPINS: u32 = 400;
-/// The same in the first hand-overs of a try, in which one side has to get to another core, which may be idle.
-const TRY_SPINS: u32 = 5000;
-const TRY_ROUNDS: u32 = 3;
+/// Looks at the other side's word before sleeping: for about as long as waking an idle core takes.
+const SPINS: u32 = 1200;
 /// Successes that are remembered.
-const CREDIT_MAX: u32 = 8;
-/// What a try starts with, and what a failure costs.
-const CREDIT_TRY: u32 = 4;
-const CREDIT_LOSS: u32 = 2;
+const CREDIT_MAX: u32 = 24;
+/// What a try starts with, which its first hand-over uses up; and what a failure costs: to wake a core takes about as long as
+/// so many hand-overs on one core.
+const CREDIT_TRY: u32 = 7;
+const CREDIT_LOSS: u32 = 6;
 /// Hand-overs without spinning before the first try, and at most before another.
+const REST_FIRST: u32 = 4;
 const REST_MIN: u32 = 64;
 const REST_MAX: u32 = 8192;
 
@@ -31,6 +30,8 @@ static ALL: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).
 enum Place {
     Free,
     Core(usize),
+    /// Any but this one.
+    Not(usize),
     Unknown,
 }
 
@@ -53,6 +54,21 @@ impl Mover {
             let mut set = CpuSet::new();
             set.set(core);
             self.set(&set, Place::Core(core));
+        }
+    }
+
+    /// Keeps the thread off the caller's core, where the caller spins.
+    pub fn keep_away(&mut self) {
+        let core = sched_getcpu();
+        if self.place != Place::Not(core)
+            && core < CpuSet::MAX_CPU
+            && let Some(all) = &*ALL
+        {
+            let mut set = *all;
+            set.unset(core);
+            if set.count() > 0 {
+                self.set(&set, Place::Not(core));
+            }
         }
     }
 
@@ -84,13 +100,11 @@ pub struct Pace {
     credit: u32,
     rest: u32,
     next_rest: u32,
-    /// Hand-overs left in which the two sides are still on their way to two cores.
-    trying: u32,
 }
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace { credit: 0, rest: REST_MIN, next_rest: REST_MIN * 2, trying: 0 }
+        Pace { credit: 0, rest: REST_FIRST, next_rest: REST_MIN }
     }
 
     /// How long to spin in the next hand-over; zero is not at all.
@@ -99,21 +113,13 @@ impl Pace {
             self.rest = self.rest.saturating_sub(1);
             if self.rest == 0 && possible {
                 self.credit = CREDIT_TRY;
-                self.trying = TRY_ROUNDS;
             }
         }
-        match (possible && self.credit > 0, self.trying > 0) {
-            (false, _) => 0,
-            (true, true) => TRY_SPINS,
-            (true, false) => SPINS,
-        }
+        if possible && self.credit > 0 { SPINS } else { 0 }
     }
 
-    /// Takes note of how a hand-over with spinning went: whether this side saw the other's answer, and whether the other
-    /// had gone to sleep before it.
-    pub fn learn(&mut self, seen: bool, slept: bool) {
-        let success = seen && (!slept || self.trying > 0);
-        self.trying = self.trying.saturating_sub(1);
+    /// Takes note of how a hand-over with spinning went: whether neither side had to be woken.
+    pub fn learn(&mut self, success: bool) {
         if success {
             self.credit = (self.credit + 1).min(CREDIT_MAX);
             if self.credit == CREDIT_MAX {
@@ -145,13 +151,13 @@ mod tests {
         for _ in 0..100_000 {
             if pace.spins(true) > 0 {
                 tries += 1;
-                pace.learn(false, false);
+                pace.learn(false);
             }
         }
         assert!((10..200).contains(&tries), "{tries}");
         for _ in 0..2 * REST_MAX {
             if pace.spins(true) > 0 {
-                pace.learn(true, false);
+                pace.learn(true);
             }
         }
         assert!((0..100).all(|_| pace.spins(true) > 0));
