@@ -401,6 +401,7 @@ impl CurrentTask {
             if !slept {
                 slept = true;
                 self.task.usage.sleeps.add(1);
+                self.context.sleeps();
                 self.set_state(RunState::Sleeping);
             }
             self.work.parker().park(deadline);
@@ -414,6 +415,7 @@ impl CurrentTask {
     /// Sleeps until `ready` yields something or the task must end. For what Linux sleeps on killably.
     pub fn wait_killable<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
         self.set_state(RunState::Blocked);
+        self.context.sleeps();
         let result = loop {
             if let Some(value) = ready() {
                 break Some(value);

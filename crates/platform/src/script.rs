@@ -203,6 +203,8 @@ impl Context for ScriptedContext {
         Ok(())
     }
 
+    fn sleeps(&self) {}
+
     fn site(&self) -> Option<u64> {
         None
     }

@@ -7,6 +7,7 @@
 //! that is its number and arguments, the rest staying where it is. The Sentry answers the latter with the result alone, or
 //! lets the stub *raise* it to the former if more of the registers is wanted.
 
+use crate::crowd::{Ticket, Turn};
 use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
 use crate::frame::{Cause, Frame};
@@ -32,6 +33,8 @@ const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// How long a guest thread may run on the core it was bound to before it is let go. Longer than the host's tick: a
 /// timer that is not the next to fire costs next to nothing, and any other has to be programmed for each call.
 const BOUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// How long a guest thread whose turn it is may run between two calls.
+const STALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
 
 /// The guest thread runs.
 const RUNNING: u32 = 1;
@@ -69,6 +72,7 @@ pub struct SystrapContext {
     flag: Arc<Flag>,
     format: Format,
     pace: Pace,
+    ticket: Ticket,
     mover: Mover,
     /// The registers as the frame has them.
     seen: Option<Registers>,
@@ -108,6 +112,7 @@ impl SystrapContext {
             flag,
             format,
             pace,
+            ticket: Ticket::new(),
             mover,
             seen: None,
             call: false,
@@ -122,8 +127,8 @@ impl SystrapContext {
     /// Gives the guest its turn, and waits until it is ours again. Returns what `TURN` is then.
     fn run(&mut self, give: u32) -> Result<u32, Gone> {
         let stub = Arc::clone(&self.stub);
-        let running = stub.core().running.fetch_add(1, Ordering::Relaxed) + 1;
-        let spins = self.pace.spins(running < stub.core().cores);
+        let spins = if self.may_spin(&stub, give == TURN_GUEST) { self.pace.spins() } else { 0 };
+        stub.core().running.fetch_add(1, Ordering::Relaxed);
         let shared = stub.shared();
         if spins != self.spin {
             shared.u32(self.head + SPIN).store(spins, Ordering::Relaxed);
@@ -155,6 +160,30 @@ impl SystrapContext {
         result
     }
 
+    /// Whether the next hand-over is to be by spinning, and there are cores for it. If there are not, a `patient` caller
+    /// waits for them, for a while.
+    fn may_spin(&mut self, stub: &Stub, patient: bool) -> bool {
+        let core = stub.core();
+        if !self.pace.wants() && !self.ticket.invited(&core.crowd) {
+            self.ticket.give_back(&core.crowd);
+            return false;
+        }
+        let others = || core.running.load(Ordering::Relaxed);
+        if others() + core.crowd.waiting() + 1 < core.cores {
+            return true;
+        }
+        if !patient {
+            return self.ticket.held();
+        }
+        let turn = self.ticket.ask(&core.crowd, others);
+        match turn {
+            Turn::Begin => self.pace.begin(),
+            Turn::Rest => self.pace.give_up(),
+            Turn::Spin | Turn::No => {}
+        }
+        matches!(turn, Turn::Begin | Turn::Spin)
+    }
+
     /// Waits, asleep, for our turn.
     fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<u32, Gone> {
         let sleeping = shared.u32(self.head + SENTRY_WAITS);
@@ -174,8 +203,13 @@ impl SystrapContext {
                     self.stub.life().kill_for(Gone::Stuck);
                 }
             }
-            let limit = if self.mover.bound() { &BOUND } else { &TICK };
+            let limit = match (self.ticket.held(), self.mover.bound()) {
+                (true, _) => &STALL,
+                (false, true) => &BOUND,
+                (false, false) => &TICK,
+            };
             if let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(turn, Flags::empty(), now, Some(limit)) {
+                self.ticket.give_back(&self.stub.core().crowd);
                 self.mover.let_go();
             }
         };
@@ -396,6 +430,10 @@ impl Context for SystrapContext {
         Ok(())
     }
 
+    fn sleeps(&self) {
+        self.ticket.give_back(&self.stub.core().crowd);
+    }
+
     fn site(&self) -> Option<u64> {
         self.site
     }
@@ -419,6 +457,7 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
+        self.ticket.give_back(&self.stub.core().crowd);
         // A host thread that is to be used again must wait with a frame.
         if !self.call || self.raise().is_ok() {
             self.stub.put_thread(Thread { slot: self.slot, tid: self.flag.tid, frame: self.frame });

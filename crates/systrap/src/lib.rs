@@ -6,7 +6,7 @@
 //!
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
-//! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`: how both sides hand over.
+//! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`, `crowd`: how both sides hand over.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
@@ -40,6 +40,7 @@
 mod arena;
 mod calls;
 mod context;
+mod crowd;
 mod filter;
 mod fpu;
 mod frame;

@@ -107,15 +107,34 @@ impl Pace {
         Pace { credit: 0, rest: REST_FIRST, next_rest: REST_MIN }
     }
 
-    /// How long to spin in the next hand-over; zero is not at all.
-    pub fn spins(&mut self, possible: bool) -> u32 {
+    /// Whether the next hand-over should be by spinning. To be asked once for each.
+    pub fn wants(&mut self) -> bool {
+        self.rest = self.rest.saturating_sub(u32::from(self.credit == 0));
+        self.credit > 0 || self.rest == 0
+    }
+
+    /// How long to spin in the next hand-over, which wants it and has what it needs.
+    pub fn spins(&mut self) -> u32 {
         if self.credit == 0 {
-            self.rest = self.rest.saturating_sub(1);
-            if self.rest == 0 && possible {
-                self.credit = CREDIT_TRY;
-            }
+            self.begin();
         }
-        if possible && self.credit > 0 { SPINS } else { 0 }
+        SPINS
+    }
+
+    /// The two sides are about to get two cores.
+    pub fn begin(&mut self) {
+        self.credit = self.credit.max(CREDIT_TRY);
+    }
+
+    /// Takes note that spinning goes well, but at others' cost.
+    pub fn give_up(&mut self) {
+        self.credit = 0;
+        self.pause();
+    }
+
+    fn pause(&mut self) {
+        self.rest = self.next_rest;
+        self.next_rest = (self.next_rest * 2).min(REST_MAX);
     }
 
     /// Takes note of how a hand-over with spinning went: whether neither side had to be woken.
@@ -128,8 +147,7 @@ impl Pace {
         } else {
             self.credit = self.credit.saturating_sub(CREDIT_LOSS);
             if self.credit == 0 {
-                self.rest = self.next_rest;
-                self.next_rest = (self.next_rest * 2).min(REST_MAX);
+                self.pause();
             }
         }
     }
@@ -149,18 +167,19 @@ mod tests {
         let mut pace = Pace::new();
         let mut tries = 0;
         for _ in 0..100_000 {
-            if pace.spins(true) > 0 {
-                tries += 1;
+            if pace.wants() {
+                tries += u32::from(pace.spins() > 0);
                 pace.learn(false);
             }
         }
         assert!((10..200).contains(&tries), "{tries}");
         for _ in 0..2 * REST_MAX {
-            if pace.spins(true) > 0 {
+            if pace.wants() && pace.spins() > 0 {
                 pace.learn(true);
             }
         }
-        assert!((0..100).all(|_| pace.spins(true) > 0));
-        assert_eq!(pace.spins(false), 0);
+        assert!((0..100).all(|_| pace.wants() && pace.spins() > 0));
+        pace.give_up();
+        assert!(!pace.wants());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::arena::Arena;
+use crate::crowd::Crowd;
 use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::local::Waiters;
@@ -77,6 +78,7 @@ pub struct Core {
     /// Guest threads that run at present.
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
+    pub crowd: Crowd,
     /// `None` once the platform has stopped.
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
@@ -133,12 +135,14 @@ impl Core {
         // An empty batch: the zygote is through its start.
         channel.run(&shared, &life, &[], Proof::Now).map_err(|_| StartError::Zygote(pid))?;
         let zygote = Zygote::First { shared, life, channel };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Core {
             region,
             options,
             waiters,
             running,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores,
+            crowd: Crowd::new(cores),
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),

@@ -149,6 +149,7 @@ impl CurrentTask {
             self.kernel.notify_stopped(self.group.tgid, signal);
         }
         self.set_state(RunState::Stopped);
+        self.context.sleeps();
         loop {
             let work = self.work.get();
             if work & bits::EXIT != 0 || work & bits::STOP == 0 {
