@@ -63,7 +63,13 @@ impl CurrentTask {
             return Err(Errno::EPERM.into());
         }
         let kernel = self.kernel.clone();
-        let mm = if has(c::CLONE_VM) { self.mm.clone() } else { self.mm.fork(kernel.platform.new_address_space()?) };
+        let mm = if has(c::CLONE_VM) {
+            self.mm.clone()
+        } else {
+            // Each task has two references.
+            let alone = Arc::strong_count(&self.mm) <= 2;
+            self.mm.fork(kernel.platform.new_address_space()?, alone)
+        };
         let mut context = mm.address_space().new_context()?;
         context.set_fpstate(&self.context.fpstate())?;
         let fds = if has(c::CLONE_FILES) { self.fds.clone() } else { self.fds.fork() };

@@ -15,8 +15,12 @@ const EAGER_TOTAL: u64 = 256 << 10;
 
 impl MemoryManager {
     /// A copy of this memory in `space`, which must be empty. Pages are shared until either side writes to them.
+    ///
+    /// `alone` promises that no other thread runs in it. If one does, the copy must be what it had written up to some moment:
+    /// with a write, all earlier ones. So each page is taken as it is when it can't be written any more, which stops the
+    /// thread at its first write thereafter. Copies made here, before that, could miss a write and have a later one.
     #[must_use]
-    pub fn fork(&self, space: Arc<dyn AddressSpace>) -> Arc<MemoryManager> {
+    pub fn fork(&self, space: Arc<dyn AddressSpace>, alone: bool) -> Arc<MemoryManager> {
         let child = MemoryManager::new(
             self.frames.clone(),
             space,
@@ -40,7 +44,7 @@ impl MemoryManager {
                 .filter(|(_, vma)| !vma.flags.contains(VmaFlags::DONTFORK))
                 .map(|(start, vma)| (start, vma.clone()))
                 .collect();
-            let mut eager = EAGER_TOTAL;
+            let mut eager = if alone { EAGER_TOTAL } else { 0 };
             for (start, mut vma) in inherited {
                 vma.file = vma.file.map(|file| file.for_observer(&observer));
                 // Locks are not inherited.

@@ -116,7 +116,7 @@ fn forks_copy_on_write_both_ways() {
     let shared = world.map(1 << 20, raw::MAP_SHARED | raw::MAP_ANONYMOUS);
     world.guest_write(at, 1).unwrap();
     world.guest_write(shared, 1).unwrap();
-    let child = world.fork();
+    let child = world.fork(true);
     child.guest_write(at, 2).unwrap();
     child.guest_write(shared, 2).unwrap();
     assert_eq!((world.guest_read(at), child.guest_read(at)), (Ok(1), Ok(2)));
@@ -147,7 +147,7 @@ fn a_large_fork_is_cheap() {
     let space = world.space.clone();
     space.take_log();
     let used = world.frames.usage().used;
-    let child = world.fork();
+    let child = world.fork(true);
     assert!(world.space.take_log().len() <= 1);
     assert!(child.space.take_log().is_empty());
     assert_eq!(world.frames.usage().used, used);
@@ -256,7 +256,7 @@ fn advice_drops_pages_and_reports_holes() {
     world.guest_write(at, 5).unwrap();
     world.mm.madvise(at, PAGE, raw::MADV_WIPEONFORK).unwrap();
     world.mm.madvise(at + PAGE, PAGE, raw::MADV_DONTFORK).unwrap();
-    let child = world.fork();
+    let child = world.fork(true);
     assert_eq!(child.guest_read(at), Ok(0));
     assert_eq!(child.guest_read(at + PAGE), Err(FaultError::UNMAPPED));
     assert_eq!(child.guest_read(at + 3 * PAGE), Ok(1));

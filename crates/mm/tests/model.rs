@@ -193,7 +193,7 @@ impl Model {
             Op::Truncate { pages } => self.truncate(pages),
             Op::Fork => {
                 if self.processes.len() < 4 {
-                    let world = self.process().world.fork();
+                    let world = self.process().world.fork(true);
                     let pages = self.process().pages.clone();
                     self.processes.push(Process { world, pages });
                 }

@@ -28,7 +28,7 @@ fn threads_do_not_disturb_each_other() {
                     let mapped = world.map_file(&file, 64 * PAGE, raw::MAP_PRIVATE, 3).unwrap();
                     world.mm.copy_out(mapped + 5 * PAGE, &[byte; 100]).unwrap();
                     if round.is_multiple_of(7) {
-                        let child = world.fork();
+                        let child = world.fork(false);
                         child.mm.zero(at, 20 * PAGE as usize).unwrap();
                         assert_eq!(child.guest_read(at + 30 * PAGE), Ok(byte));
                     }

@@ -389,3 +389,32 @@ CASE(forks_by_many_threads)
 {
 	run_all(spawn, NULL);
 }
+
+static char *pages;
+
+static void *count_on_both(void *arg)
+{
+	(void)arg;
+	for (int i = 1; !stop; i++) {
+		*(atomic_int *)pages = i;
+		*(atomic_int *)(pages + 64 * PAGE) = i;
+	}
+	return NULL;
+}
+
+CASE(forks_see_writes_in_order)
+{
+	/* A child that sees another thread's second write sees the first. */
+	pages = anon(65 * PAGE);
+	munmap(pages + PAGE, 63 * PAGE);
+	pthread_t t = thread_start(count_on_both, NULL);
+	for (int i = 0; i < 200; i++) {
+		CHILD(p) {
+			int second = *(atomic_int *)(pages + 64 * PAGE);
+			CHECK(*(atomic_int *)pages >= second);
+		}
+		JOIN(p);
+	}
+	stop = true;
+	thread_join(t);
+}

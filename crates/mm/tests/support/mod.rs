@@ -35,9 +35,9 @@ impl World {
         World { frames, space, mm }
     }
 
-    pub fn fork(&self) -> World {
+    pub fn fork(&self, alone: bool) -> World {
         let space = Arc::new(ScriptedSpace::new());
-        let mm = self.mm.fork(space.clone());
+        let mm = self.mm.fork(space.clone(), alone);
         World { frames: self.frames.clone(), space, mm }
     }
 
