@@ -40,14 +40,22 @@ pub enum FutexKey {
 
 /// Bytes of guest memory as the Sentry sees them. Valid while the memory manager is locked or pinned.
 pub(crate) enum Piece {
-    Frames(HostRange<'static>),
+    Frames(HostRange<'static>, FrameRange),
     View { window: Arc<Window>, offset: usize, len: usize },
 }
 
 impl Piece {
+    /// The frames that they are in.
+    pub fn frames(&self) -> Option<FrameRange> {
+        match self {
+            Piece::Frames(_, frames) => Some(*frames),
+            Piece::View { .. } => None,
+        }
+    }
+
     pub fn range(&self) -> HostRange<'_> {
         match self {
-            Piece::Frames(range) => *range,
+            Piece::Frames(range, _) => *range,
             Piece::View { window, offset, len } => window.range().slice(*offset, *len),
         }
     }
@@ -83,7 +91,8 @@ impl MemoryManager {
         match &run.memory {
             Memory::Frames(at) => {
                 let from = at + (addr - start);
-                Ok(Piece::Frames(self.frames.range(FrameRange { start: from, end: from + len })))
+                let frames = FrameRange { start: from, end: from + len };
+                Ok(Piece::Frames(self.frames.range(frames), frames))
             }
             Memory::Host(fd, at) | Memory::HostShared(fd, at) => {
                 let view = windows.view(fd, at + (addr - start), want.write, &mut changes.windows);

@@ -183,7 +183,7 @@ impl MemoryManager {
         result
     }
 
-    fn settle(&self, state: &mut State, changes: &mut Changes) {
+    pub(crate) fn settle(&self, state: &mut State, changes: &mut Changes) {
         // One operation can cut one mapping in three.
         state.installed_bound = state.installed_bound.saturating_add(2 * changes.ops.len());
         if state.installed_bound > COUNT_FROM {

@@ -114,6 +114,8 @@ pub(crate) struct State {
     /// Host I/O in flight on ranges that were handed out: frames freed meanwhile wait in `limbo`.
     pub pins: usize,
     pub limbo: Vec<FrameRange>,
+    /// What of it is being written to.
+    pub lent: Vec<FrameRange>,
 }
 
 /// A guest's address space, shared by the tasks that were cloned with `CLONE_VM`.
@@ -156,6 +158,7 @@ impl MemoryManager {
             patches: patch::PatchState::default(),
             pins: 0,
             limbo: Vec::new(),
+            lent: Vec::new(),
         };
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

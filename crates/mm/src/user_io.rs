@@ -4,6 +4,7 @@ use crate::MemoryManager;
 use crate::access::Piece;
 use crate::prot::{READ, WRITE};
 use abi::{Errno, PAGE_SIZE};
+use host::frames::FrameRange;
 use host::guestmem::{Fault, HostRange};
 use host::io::{Sink, Source};
 use platform::Access;
@@ -33,18 +34,26 @@ struct Cursor<'a> {
     remaining: u64,
 }
 
-/// Keeps what was handed out from being given to others, until dropped.
-struct Pin<'a>(&'a MemoryManager);
+/// Keeps what was handed out from being given to others, until dropped; and, if it is being written to, from being shared.
+struct Pin<'a> {
+    mm: &'a MemoryManager,
+    lent: Vec<FrameRange>,
+}
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         let freed = {
-            let mut state = self.0.state.lock();
+            let mut state = self.mm.state.lock();
+            for range in &self.lent {
+                if let Some(at) = state.lent.iter().position(|other| other == range) {
+                    state.lent.swap_remove(at);
+                }
+            }
             state.pins = state.pins.saturating_sub(1);
             if state.pins == 0 && !state.gone { core::mem::take(&mut state.limbo) } else { Vec::new() }
         };
         for frames in freed {
-            self.0.frames.dec(frames);
+            self.mm.frames.dec(frames);
         }
     }
 }
@@ -152,7 +161,9 @@ impl<'a> Cursor<'a> {
                 }
             }
             state.pins += 1;
-            Ok((pieces, total, Pin(mm)))
+            let lent = if want.write { pieces.iter().filter_map(Piece::frames).collect() } else { Vec::new() };
+            state.lent.extend_from_slice(&lent);
+            Ok((pieces, total, Pin { mm, lent }))
         })
     }
 }

@@ -139,6 +139,43 @@ fn forks_copy_on_write_both_ways() {
 }
 
 #[test]
+fn a_fork_does_not_share_what_a_host_call_writes_to() {
+    for alone in [false, true] {
+        let world = World::new();
+        let at = world.anon(64 * PAGE);
+        world.guest_write(at + 5 * PAGE, 1).unwrap();
+        world.guest_write(at + 6 * PAGE, 1).unwrap();
+        let mut sink = UserSink::new(&world.mm, at + 5 * PAGE + 8, 2 * PAGE).unwrap();
+        let mut child = None;
+        let moved = sink.fill_with(2 * PAGE as usize, &mut |ranges| {
+            let forked = world.fork(alone);
+            // Each would get the page's copy, and the other keep its frame.
+            world.guest_write(at + 5 * PAGE, 2).unwrap();
+            forked.guest_write(at + 6 * PAGE, 3).unwrap();
+            child = Some(forked);
+            let mut done = 0;
+            for range in ranges {
+                range.write(&vec![7; range.len()]).unwrap();
+                done += range.len();
+            }
+            Ok(done)
+        });
+        assert_eq!(moved, Ok(2 * PAGE as usize));
+        let child = child.unwrap();
+        let seen = |world: &World| [0, 8, PAGE, PAGE + 8].map(|by| world.guest_read(at + 5 * PAGE + by).unwrap());
+        assert_eq!(seen(&world), [2, 7, 7, 7], "alone: {alone}");
+        assert_eq!(seen(&child), [1, 0, 3, 0], "alone: {alone}");
+        // Nothing is left lent.
+        world.guest_write(at + 20 * PAGE, 1).unwrap();
+        drop(child);
+        let child = world.fork(false);
+        let used = world.frames.usage().used;
+        drop(child);
+        assert_eq!(world.frames.usage().used, used);
+    }
+}
+
+#[test]
 fn a_large_fork_is_cheap() {
     let world = World::new();
     let at = world.anon(1 << 30);
