@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use vfs::anon::anon_file;
-use vfs::wait::{Events, Registration, WaitQueue, Wake};
+use vfs::wait::{Events, Registration, Sleepers, WaitQueue, Wake};
 use vfs::{FileOps, OpenFile, OpenFlags};
 
 /// `EPOLLEXCLUSIVE`, `EPOLLWAKEUP`, `EPOLLONESHOT`, `EPOLLET`: not events but how to watch.
@@ -97,13 +97,13 @@ impl Item {
 }
 
 impl Wake for Item {
-    fn wake(&self, events: Events) -> bool {
+    fn wake(&self, events: Events, sleepers: &mut Sleepers) -> bool {
         if !self.watched().intersects(events) {
             return false;
         }
         let waited_for = self.ready.queue.has_waiters();
         self.queue();
-        self.ready.queue.notify(Events::READABLE);
+        self.ready.queue.notify_under(Events::READABLE, sleepers);
         waited_for
     }
 }

@@ -14,7 +14,7 @@ use lock::{Mutex, rank};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use vfs::wait::{Events, Wake};
+use vfs::wait::{Events, Sleepers, Wake};
 
 /// `SEMMNI`, `SEMMSL`, `SEMMNS`, `SEMOPM`, `SEMVMX`.
 const MNI: usize = 32_000;
@@ -62,7 +62,7 @@ impl Waiter {
     fn finish(&self, result: Result<(), Errno>) {
         let value = result.map_or_else(|errno| errno.raw(), |()| 0);
         self.result.store(value, Ordering::Release);
-        self.wake.wake(Events::IN);
+        self.wake.wake(Events::IN, &mut Sleepers::default());
     }
 }
 

@@ -11,7 +11,7 @@ use abi::signal::{SIGIO, SigInfo, Signal, code};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
-use vfs::wait::{Events, Registration, Wake};
+use vfs::wait::{Events, Registration, Sleepers, Wake};
 use vfs::{OpenFile, OpenFlags, OwnerKind, SignalOwner};
 
 /// The thread that sends signals, started on first use.
@@ -47,7 +47,7 @@ struct Notifier {
 }
 
 impl Wake for Notifier {
-    fn wake(&self, events: Events) -> bool {
+    fn wake(&self, events: Events, _: &mut Sleepers) -> bool {
         self.events.fetch_or(events.bits(), Ordering::Relaxed);
         if !self.pending.swap(true, Ordering::AcqRel)
             && let Some(me) = self.me.upgrade()

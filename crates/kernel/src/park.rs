@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use vfs::wait::{Events, Wake};
+use vfs::wait::{Events, Sleepers, Wake};
 
 /// Wakes a task's thread.
 #[derive(Default)]
@@ -43,8 +43,10 @@ impl Parker {
 }
 
 impl Wake for Parker {
-    fn wake(&self, _events: Events) -> bool {
-        self.unpark();
+    fn wake(&self, _events: Events, sleepers: &mut Sleepers) -> bool {
+        if let Some(thread) = self.thread.get() {
+            sleepers.add(thread.clone());
+        }
         true
     }
 }

@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use vfs::wait::{Events, WaitQueue, Wake};
+use vfs::wait::{Events, Sleepers, WaitQueue, Wake};
 
 const CONTROL: u64 = 0;
 const WAKE: u64 = 1;
@@ -190,7 +190,7 @@ impl fs::hostfd::Reactor for Reactor {
 }
 
 impl Wake for Reactor {
-    fn wake(&self, _: Events) -> bool {
+    fn wake(&self, _: Events, _: &mut Sleepers) -> bool {
         self.poke();
         true
     }

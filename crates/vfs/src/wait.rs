@@ -8,6 +8,7 @@ use bitflags::bitflags;
 use lock::{Mutex, rank};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread::Thread;
 
 bitflags! {
     /// Events of poll(2).
@@ -34,9 +35,32 @@ bitflags! {
 
 /// Told of events. Called with the queue locked: it must not block, nor touch the queue.
 pub trait Wake: Send + Sync {
-    /// Something in `events` happened. For an exclusive waiter, returns whether it took the event: the queue then
-    /// wakes no further exclusive ones.
-    fn wake(&self, events: Events) -> bool;
+    /// Something in `events` happened. Threads that must know go to `sleepers`. For an exclusive waiter, returns whether
+    /// it took the event: the queue then wakes no further exclusive ones.
+    fn wake(&self, events: Events, sleepers: &mut Sleepers) -> bool;
+}
+
+/// Threads to wake once no queue is locked: a thread that wakes before would run into that lock, and sleep again.
+#[derive(Default)]
+pub struct Sleepers {
+    few: [Option<Thread>; 4],
+    more: Vec<Thread>,
+}
+
+impl Sleepers {
+    /// Adds one.
+    pub fn add(&mut self, thread: Thread) {
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(thread),
+            None => self.more.push(thread),
+        }
+    }
+}
+
+impl Drop for Sleepers {
+    fn drop(&mut self) {
+        self.few.iter().flatten().chain(&self.more).for_each(Thread::unpark);
+    }
 }
 
 struct Entry {
@@ -99,6 +123,11 @@ impl WaitQueue {
 
     /// Tells everyone who waits for one of `events`.
     pub fn notify(&self, events: Events) {
+        self.notify_under(events, &mut Sleepers::default());
+    }
+
+    /// The same from under another queue's lock.
+    pub fn notify_under(&self, events: Events, sleepers: &mut Sleepers) {
         // SeqCst: ordered after the change of state that the caller made, and against `add` followed by a check.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
@@ -111,7 +140,7 @@ impl WaitQueue {
             if !entry.mask.intersects(events) || (entry.exclusive && exclusive_done) {
                 continue;
             }
-            let took = entry.wake.wake(events);
+            let took = entry.wake.wake(events, sleepers);
             exclusive_done |= took && entry.exclusive;
         }
     }

@@ -4,7 +4,7 @@ use crate::tmpfs::{Options, TmpFs};
 use host::io::{SliceSink, SliceSource};
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
-use vfs::wait::Wake;
+use vfs::wait::{Sleepers, Wake};
 use vfs::{CreateKind, FileSystem};
 
 fn write(file: &OpenFile, bytes: &[u8]) -> Result<usize, IoError> {
@@ -140,7 +140,7 @@ fn fifos_wait_for_each_other() {
 struct Count(AtomicU32);
 
 impl Wake for Count {
-    fn wake(&self, _: Events) -> bool {
+    fn wake(&self, _: Events, _: &mut Sleepers) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed);
         true
     }
