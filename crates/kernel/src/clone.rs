@@ -7,13 +7,14 @@ use crate::group::ThreadGroup;
 use crate::ipc::IpcContext;
 use crate::kernel::Kernel;
 use crate::limits::Limits;
+use crate::ptrace::Inherited;
 use crate::signal::{PendingQueue, SignalActions, ThreadSignals};
 use crate::task::{CurrentTask, Inner, Task, VforkGuard};
 use crate::tree::{Process, Tree};
 use abi::Errno;
 use abi::raw::general as c;
 use abi::signal::{AltStack, SIGCHLD, SigSet, Signal};
-use mm::MemoryManager;
+use mm::{MemoryManager, PlainText};
 use platform::{Context, LocalState, Registers};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -108,7 +109,9 @@ impl CurrentTask {
         if has(c::CLONE_CHILD_SETTID) {
             let _ = mm.copy_out(args.child_tid, &tid.to_le_bytes());
         }
-        self.join_tree(args, &task, &context.local())?;
+        let event = self.clone_event(args);
+        let traced = self.inherited_trace(args, event).map(|traced| (traced, mm.plain_text()));
+        self.join_tree(args, &task, &context.local(), traced)?;
         if !has(c::CLONE_THREAD) {
             group.cpu_limit_changed(&kernel);
         }
@@ -126,6 +129,7 @@ impl CurrentTask {
             robust_list: (0, 0),
             vfork,
             last_fault: (0, 0, 0),
+            stepping: false,
             exiting: None,
             mm,
             fds,
@@ -136,8 +140,11 @@ impl CurrentTask {
         if let Err(errno) = start(child) {
             return Err(errno.into());
         }
-        if has(c::CLONE_VFORK) {
-            self.wait_killable(|| done.load(Ordering::SeqCst).then_some(()));
+        if let Some(event) = event {
+            self.trace_event(event, u64::from(tid.unsigned_abs()));
+        }
+        if has(c::CLONE_VFORK) && self.wait_killable(|| done.load(Ordering::SeqCst).then_some(())).is_some() {
+            self.trace_event(crate::ptrace::event::VFORK_DONE, u64::from(tid.unsigned_abs()));
         }
         Ok(tid)
     }
@@ -159,7 +166,7 @@ impl CurrentTask {
     }
 
     fn child_registers(&self, args: &CloneArgs) -> Registers {
-        let mut regs = self.regs;
+        let mut regs = self.regs_without_step();
         regs.rax = 0;
         if args.stack != 0 {
             regs.rsp = args.stack;
@@ -171,7 +178,13 @@ impl CurrentTask {
     }
 
     /// Makes the new task known. Fails if this process is being killed, so that none escapes.
-    fn join_tree(&self, args: &CloneArgs, task: &Arc<Task>, local: &Arc<dyn LocalState>) -> Result<(), SysErr> {
+    fn join_tree(
+        &self,
+        args: &CloneArgs,
+        task: &Arc<Task>,
+        local: &Arc<dyn LocalState>,
+        traced: Option<(Inherited, PlainText)>,
+    ) -> Result<(), SysErr> {
         let tid = task.tid();
         let mut tree = self.kernel.tree.lock();
         if tree.closing {
@@ -179,7 +192,7 @@ impl CurrentTask {
         }
         self.check_process_limit(&tree)?;
         let own = tree.processes.get(&self.group.tgid).ok_or(Errno::EAGAIN)?;
-        let (pgid, sid, uid, no_tty) = (own.pgid, own.sid, own.uid, own.no_tty);
+        let (pgid, sid, uid, no_tty, own_maker) = (own.pgid, own.sid, own.uid, own.no_tty, own.maker);
         let (parent, exit_signal) = if args.flags & flag(c::CLONE_PARENT) != 0 {
             (own.parent, own.exit_signal)
         } else {
@@ -205,6 +218,7 @@ impl CurrentTask {
             tree.add_process(Process {
                 group: task.group.clone(),
                 parent,
+                maker: if args.flags & flag(c::CLONE_PARENT) != 0 { own_maker } else { self.tid() },
                 children: BTreeSet::new(),
                 pgid,
                 sid,
@@ -219,6 +233,11 @@ impl CurrentTask {
         }
         tree.tasks.insert(tid, task.clone());
         tree.publish_ids(task.group.tgid);
+        if let Some((traced, text)) = traced
+            && let Some(thread) = task.group.signals.lock().threads.get_mut(&tid)
+        {
+            traced.give(&mut tree, task, thread, text);
+        }
         Ok(())
     }
 
@@ -247,6 +266,7 @@ fn thread_signals(mask: SigSet, task: &Task, local: &Arc<dyn LocalState>) -> Thr
         local: local.clone(),
         waiting_for: SigSet::EMPTY,
         work: task.work.clone(),
+        trace: crate::ptrace::TraceSlot::default(),
     };
     signals.set_mask(mask);
     signals
@@ -287,6 +307,7 @@ fn start(task: CurrentTask) -> Result<(), Errno> {
     // The task's own part is gone; take the task out of the tree as its end would.
     let mut tree = kernel.tree.lock();
     tree.tasks.remove(&tid);
+    tree.tracees.remove(&tid);
     if shared.group.tgid == tid {
         drop(tree.reap(tid));
     } else if let Some(process) = tree.processes.get_mut(&shared.group.tgid) {
@@ -355,6 +376,7 @@ impl Kernel {
             tree.add_process(Process {
                 group,
                 parent: 0,
+                maker: 0,
                 children: BTreeSet::new(),
                 pgid: tid,
                 sid: tid,
@@ -385,6 +407,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork: None,
             last_fault: (0, 0, 0),
+            stepping: false,
             exiting: None,
             mm: first.mm,
             fds: first.fds,

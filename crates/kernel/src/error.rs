@@ -15,6 +15,24 @@ pub enum Restart {
     Block,
 }
 
+impl Restart {
+    /// The codes, from 512 on; 515 is `ENOIOCTLCMD`.
+    const CODES: [(i64, Restart); 4] =
+        [(-512, Restart::Sys), (-513, Restart::NoIntr), (-514, Restart::NoHand), (-516, Restart::Block)];
+
+    /// What Linux has in `rax` meanwhile, and debuggers see.
+    #[must_use]
+    pub fn to_ret(self) -> u64 {
+        Restart::CODES.iter().find(|(_, how)| *how == self).map_or(0, |(code, _)| code.cast_unsigned())
+    }
+
+    /// The same read back.
+    #[must_use]
+    pub fn from_ret(rax: u64) -> Option<Restart> {
+        Restart::CODES.iter().find(|(code, _)| code.cast_unsigned() == rax).map(|(_, how)| *how)
+    }
+}
+
 /// The end of a system call that did not succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SysErr {

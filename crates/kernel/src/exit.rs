@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use vfs::wait::Events;
 
 /// A signal to be sent once the tree is unlocked.
-type Note = (Arc<ThreadGroup>, SigInfo);
+pub(crate) type Note = (Arc<ThreadGroup>, SigInfo);
 
 impl CurrentTask {
     /// exit(2): ends this thread at the next look at its requests.
@@ -22,6 +22,7 @@ impl CurrentTask {
     /// The end of the thread. Nothing of the guest runs after this.
     pub(crate) fn finish(mut self) {
         let code = self.exiting.unwrap_or(0);
+        self.trace_end(code);
         let (status, last) = self.leave_group(code);
         self.release_futexes();
         self.task.work.set_interrupter(None);
@@ -63,7 +64,7 @@ impl CurrentTask {
     fn leave_group(&mut self, code: u8) -> (ExitStatus, bool) {
         let tid = self.tid();
         let mut signals = self.group.signals.lock();
-        signals.threads.remove(&tid);
+        let own = signals.threads.remove(&tid);
         let last = signals.threads.is_empty();
         // Without exit_group(2) or a fatal signal, the thread that ends last decides.
         let status = signals.exiting.unwrap_or(ExitStatus::Exited(code));
@@ -79,21 +80,28 @@ impl CurrentTask {
         for other in rest {
             signals.recalculate(other);
         }
+        drop(signals);
+        drop(own);
         (status, last)
     }
 }
 
 impl Kernel {
     fn thread_ended(&self, group: &Arc<ThreadGroup>, tid: i32, status: ExitStatus, last: bool) {
+        // Nobody becomes its tracee from here on.
+        let ended = self.tree.lock().tasks.remove(&tid);
+        self.tracer_ended(tid);
+        drop(ended);
         if !last {
+            let (mut notes, mut wake) = (Vec::new(), Vec::new());
             let mut tree = self.tree.lock();
-            tree.tasks.remove(&tid);
+            wake.extend(tree.thread_end(tid, status, &mut notes));
             if let Some(process) = tree.processes.get_mut(&group.tgid) {
                 process.threads.remove(&tid);
             }
             drop(tree);
             group.thread_events.notify(Events::READABLE);
-            return;
+            return self.tell_all(notes, wake);
         }
         if group.tgid == self.first_process() {
             self.close(status);
@@ -104,7 +112,7 @@ impl Kernel {
         {
             let mut tree = self.tree.lock();
             parent_death_notes(&tree, group.tgid, &mut notes);
-            tree.tasks.remove(&tid);
+            wake.extend(tree.thread_end(tid, status, &mut notes));
             let children: Vec<i32> =
                 tree.processes.get(&group.tgid).map(|p| p.children.iter().copied().collect()).unwrap_or_default();
             let (gone, new_parent) = tree.reparent_children(group.tgid);
@@ -115,17 +123,12 @@ impl Kernel {
                 process.threads.clear();
                 process.zombie = Some(status);
             }
-            wake.extend(tree.tell_parent_of_end(group.tgid, status, &mut notes));
+            wake.extend(tree.tell_of_end(group.tgid, &mut notes));
         }
         group.exit_events.notify(Events::READABLE);
         group.thread_events.notify(Events::READABLE);
         self.timers.process_ended(group);
-        for (to, info) in notes {
-            self.signal_process(&to, info);
-        }
-        for parent in wake {
-            parent.child_events.notify(Events::READABLE);
-        }
+        self.tell_all(notes, wake);
     }
 
     /// The first process of its session's end hangs up the terminal; see the `tty` module.
@@ -136,9 +139,9 @@ impl Kernel {
         }
     }
 
-    /// The process was stopped: its parent learns of it.
-    pub(crate) fn notify_stopped(&self, pid: i32, signal: Signal) {
-        self.notify_job(pid, code::CLD_STOPPED, signal);
+    /// The process was stopped: its parent learns of it, unless it is the `tracer` of who tells, and learns of that.
+    pub(crate) fn notify_stopped(&self, pid: i32, signal: Signal, tracer: Option<i32>) {
+        self.notify_job(pid, code::CLD_STOPPED, signal, tracer);
         if pid == self.first_process()
             && let Some(observer) = self.observer()
         {
@@ -148,7 +151,7 @@ impl Kernel {
 
     /// The process was continued: its parent learns of it.
     pub(crate) fn notify_continued(&self, pid: i32) {
-        self.notify_job(pid, code::CLD_CONTINUED, SIGCONT);
+        self.notify_job(pid, code::CLD_CONTINUED, SIGCONT, None);
         if pid == self.first_process()
             && let Some(observer) = self.observer()
         {
@@ -156,7 +159,7 @@ impl Kernel {
         }
     }
 
-    fn notify_job(&self, pid: i32, how: i32, signal: Signal) {
+    fn notify_job(&self, pid: i32, how: i32, signal: Signal, tracer: Option<i32>) {
         let (parent, info) = {
             let mut tree = self.tree.lock();
             let Some(process) = tree.processes.get_mut(&pid) else { return };
@@ -167,6 +170,9 @@ impl Kernel {
                 process.continue_report = !stopped;
             }
             let (parent, uid) = (process.parent, process.uid);
+            if tracer == Some(parent) {
+                return;
+            }
             let Some(parent) = tree.processes.get(&parent).map(|p| p.group.clone()) else { return };
             (parent, SigInfo::child(how, pid, uid, signal, 0, 0))
         };
@@ -213,33 +219,61 @@ fn orphan_notes(tree: &Tree, pid: i32, children: &[i32], notes: &mut Vec<Note>) 
     }
 }
 
+/// What a signal says of the end of a process or thread.
+fn end_info(process: &Process, id: i32, signal: Signal, status: ExitStatus) -> SigInfo {
+    let (how, value) = match status {
+        ExitStatus::Exited(code) => (code::CLD_EXITED, i32::from(code)),
+        ExitStatus::Killed { signal, core: false } => (code::CLD_KILLED, signal),
+        ExitStatus::Killed { signal, core: true } => (code::CLD_DUMPED, signal),
+    };
+    let (utime, stime) = process.group.cpu_ticks();
+    let mut info = SigInfo::child(how, id, process.uid, value, utime, stime);
+    info.signo = signal;
+    info
+}
+
 impl Tree {
-    /// Prepares what the parent of a new zombie is told; reaps it at once if nobody will wait for it. Returns the parent.
-    fn tell_parent_of_end(&mut self, pid: i32, status: ExitStatus, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
+    /// Prepares what is told of a zombie: its tracer first, then, once that has waited for it and for all of its threads, its
+    /// parent. Reaps it at once if nobody will wait for it. Returns who is told.
+    pub(crate) fn tell_of_end(&mut self, pid: i32, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
         let process = self.processes.get(&pid)?;
-        let (signal, uid) = (process.exit_signal, process.uid);
-        let parent = self.processes.get(&process.parent).map(|p| p.group.clone());
-        let Some(parent) = parent else {
+        let status = process.zombie?;
+        let parent = process.parent;
+        if !self.end_is_open(pid) {
+            // Its threads' ends come first.
+            if self.tracees.iter().any(|(tid, link)| link.pid == pid && *tid != pid) {
+                return None;
+            }
+            let tracer = self.tracees.get(&pid).and_then(|link| self.processes.get(&link.tracer));
+            let tracer = tracer.map(|tracer| tracer.group.clone())?;
+            notes.push((tracer.clone(), end_info(process, pid, SIGCHLD, status)));
+            return Some(tracer);
+        }
+        let signal = process.exit_signal;
+        let Some(parent) = self.processes.get(&parent).map(|p| p.group.clone()) else {
             self.reap(pid);
             return None;
         };
         let action = parent.actions().get(SIGCHLD);
         let unwanted = signal == SIGCHLD && (action.handler == SIG_IGN || action.flags & sa::NOCLDWAIT != 0);
         if signal != 0 {
-            let (how, value) = match status {
-                ExitStatus::Exited(code) => (code::CLD_EXITED, i32::from(code)),
-                ExitStatus::Killed { signal, core: false } => (code::CLD_KILLED, signal),
-                ExitStatus::Killed { signal, core: true } => (code::CLD_DUMPED, signal),
-            };
-            let (utime, stime) = process.group.cpu_ticks();
-            let mut info = SigInfo::child(how, pid, uid, value, utime, stime);
-            info.signo = signal;
-            notes.push((parent.clone(), info));
+            notes.push((parent.clone(), end_info(process, pid, signal, status)));
         }
-        if unwanted {
+        // Who traces it waits for it.
+        if unwanted && !self.tracees.contains_key(&pid) {
             self.reap(pid);
         }
         Some(parent)
+    }
+
+    /// A thread has ended: if it is traced and leads no process, its tracer is told, and waits for it. Returns the tracer.
+    fn thread_end(&mut self, tid: i32, status: ExitStatus, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
+        let link = self.tracees.get_mut(&tid).filter(|link| link.pid != tid)?;
+        link.dead = Some(status);
+        let process = self.processes.get(&link.pid)?;
+        let tracer = self.processes.get(&link.tracer).map(|tracer| tracer.group.clone())?;
+        notes.push((tracer.clone(), end_info(process, tid, SIGCHLD, status)));
+        Some(tracer)
     }
 
     /// Removes a zombie and adds its times to its parent's.

@@ -20,6 +20,7 @@ mod kernel;
 pub mod limits;
 mod load;
 mod park;
+pub mod ptrace;
 mod run;
 pub mod sched;
 pub mod signal;

@@ -35,8 +35,13 @@ pub(crate) fn run(mut task: CurrentTask) {
 
 impl CurrentTask {
     fn handle_exit(&mut self, exit: Exit) {
+        if exit == Exit::Syscall {
+            return if self.task.traced() { self.handle_traced_syscall() } else { self.handle_syscall() };
+        }
+        // Not in a call.
+        self.regs.orig_rax = u64::MAX;
         match exit {
-            Exit::Syscall => self.handle_syscall(),
+            Exit::Syscall => {}
             Exit::Fault { addr, access } => self.handle_fault(addr, access),
             Exit::Exception { signo: SIGILL, .. } if self.mm.unpatch(self.regs.rip) => {}
             Exit::Exception { signo, code, addr, trapno, error_code } => {
@@ -62,6 +67,14 @@ impl CurrentTask {
                 self.restart = Some(restart);
             }
         }
+    }
+
+    /// The same with stops for the tracer before and after.
+    fn handle_traced_syscall(&mut self) {
+        if self.trace_entry() {
+            self.handle_syscall();
+        }
+        self.trace_exit_of_call();
     }
 
     fn handle_fault(&mut self, addr: u64, access: Access) {

@@ -37,6 +37,8 @@ pub enum RunState {
     Blocked = 2,
     /// Stopped by job control.
     Stopped = 3,
+    /// Stopped for its tracer.
+    Traced = 4,
 }
 
 /// The first task's timer slack in nanoseconds.
@@ -65,6 +67,8 @@ pub struct Task {
     /// When it started, in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     state: AtomicU32,
+    /// Whether it is traced, and how it was let go on: bits of [`crate::ptrace::mode`]. Written under `SIGNALS`.
+    pub(crate) trace_mode: AtomicU32,
     /// `PR_SET_PDEATHSIG`.
     pub parent_death_signal: AtomicI32,
     /// personality(2).
@@ -105,6 +109,7 @@ impl Task {
             robust_head: AtomicU64::new(0),
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
+            trace_mode: AtomicU32::new(0),
             parent_death_signal: AtomicI32::new(0),
             personality: AtomicU32::new(0),
             timer_slack: AtomicU64::new(TIMER_SLACK),
@@ -184,7 +189,8 @@ impl Task {
             0 => RunState::Running,
             1 => RunState::Sleeping,
             2 => RunState::Blocked,
-            _ => RunState::Stopped,
+            3 => RunState::Stopped,
+            _ => RunState::Traced,
         }
     }
 
@@ -284,6 +290,8 @@ pub struct CurrentTask {
     pub(crate) vfork: Option<VforkGuard>,
     /// What the last fault was, for signal frames: trap number, error code, address.
     pub(crate) last_fault: (u64, u64, u64),
+    /// The trap flag in the registers is the tracer's.
+    pub(crate) stepping: bool,
     /// Set when the task is to end: exit(2)'s code.
     pub(crate) exiting: Option<u8>,
     pub(crate) mm: Arc<MemoryManager>,

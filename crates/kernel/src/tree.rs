@@ -28,6 +28,8 @@ pub struct Process {
     pub group: Arc<ThreadGroup>,
     /// Its parent's process id; [`INIT`] for orphans.
     pub parent: i32,
+    /// The thread that made it.
+    pub maker: i32,
     /// Its children's process ids.
     pub children: BTreeSet<i32>,
     /// Its process group.
@@ -50,6 +52,18 @@ pub struct Process {
     pub uid: u32,
 }
 
+/// Who traces a task, and how a thread ended that its tracer has not waited for.
+pub struct Tracing {
+    /// The tracer's process id.
+    pub tracer: i32,
+    /// Its thread id.
+    pub thread: i32,
+    /// The tracee's process id.
+    pub pid: i32,
+    /// Set once a thread that does not lead its process has ended. A leader's end is its process's.
+    pub dead: Option<ExitStatus>,
+}
+
 /// A session (setsid(2)).
 #[derive(Default)]
 pub struct Session {
@@ -68,6 +82,8 @@ pub struct Tree {
     pub tasks: BTreeMap<i32, Arc<Task>>,
     /// Processes, zombies included, by process id.
     pub processes: BTreeMap<i32, Process>,
+    /// Who is traced by whom, by thread id.
+    pub tracees: BTreeMap<i32, Tracing>,
     /// Members of process groups.
     pub groups: BTreeMap<i32, BTreeSet<i32>>,
     /// Sessions.
@@ -121,6 +137,7 @@ impl Tree {
             self.last_id = if self.last_id >= PID_MAX - 1 { 300 } else { self.last_id + 1 };
             let id = self.last_id;
             let used = self.tasks.contains_key(&id)
+                || self.tracees.contains_key(&id)
                 || self.processes.contains_key(&id)
                 || self.groups.contains_key(&id)
                 || self.sessions.contains_key(&id);
@@ -151,6 +168,7 @@ impl Tree {
     /// Removes a zombie for good.
     pub fn reap(&mut self, pid: i32) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
+        self.tracees.remove(&pid);
         match self.processes.get_mut(&process.parent) {
             Some(parent) => parent.children.remove(&pid),
             None => self.orphans.remove(&pid),
@@ -237,7 +255,7 @@ impl Tree {
                 None => self.orphans.insert(child),
             };
             self.publish_ids(child);
-            if dead && new_parent == INIT {
+            if dead && new_parent == INIT && self.end_is_open(child) {
                 gone.extend(self.reap(child));
             }
         }
@@ -254,6 +272,14 @@ impl Tree {
             at = process.parent;
         }
         INIT
+    }
+
+    /// Whether nobody but its parent has still to learn of a process's end.
+    #[must_use]
+    pub fn end_is_open(&self, pid: i32) -> bool {
+        let parent = self.processes.get(&pid).map(|process| process.parent);
+        let waits = |(tid, link): (&i32, &Tracing)| link.pid == pid && (*tid != pid || Some(link.tracer) != parent);
+        self.tracees.is_empty() || !self.tracees.iter().any(waits)
     }
 
     /// Whether no member of the group has a parent in another group of the same session (POSIX's orphaned group), not

@@ -1,12 +1,14 @@
 //! Waiting for children (wait4(2), waitid(2)).
 
 use crate::error::{Restart, SysErr, WaitEnd};
-use crate::group::ExitStatus;
+use crate::exit::Note;
+use crate::group::{ExitStatus, ThreadGroup};
 use crate::task::CurrentTask;
-use crate::tree::{Process, Tree};
+use crate::tree::{Process, Tracing, Tree};
 use crate::usage::Used;
 use abi::Errno;
 use abi::signal::Signal;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::wait::Events;
 
@@ -35,6 +37,8 @@ pub struct WaitOptions {
     /// `__WCLONE`: only children whose end sends no `SIGCHLD`; `__WALL`: all; neither: the others.
     pub clone_only: bool,
     pub all_kinds: bool,
+    /// `__WNOTHREAD`: only tracees of the calling thread.
+    pub own_thread: bool,
 }
 
 /// What happened to a child.
@@ -44,6 +48,8 @@ pub enum ChildEvent {
     Ended(ExitStatus),
     /// It was stopped.
     Stopped(Signal),
+    /// It stopped for its tracer: signal and event, and why as a `SIGCHLD`'s code has it.
+    Trapped(i32, i32),
     /// It goes on.
     Continued,
 }
@@ -84,56 +90,144 @@ impl CurrentTask {
     }
 
     fn scan_children(&self, which: Which, options: WaitOptions) -> Result<Option<Waited>, Errno> {
+        let (mut notes, mut wake) = (Vec::new(), Vec::new());
         let mut tree = self.kernel.tree.lock();
-        let own = tree.processes.get(&self.group.tgid).ok_or(Errno::ECHILD)?;
         let mut eligible = false;
-        let mut found = None;
-        for pid in &own.children {
-            let Some(child) = tree.processes.get(pid) else { continue };
-            let wanted = match which {
-                Which::Any => true,
-                Which::Process(id) => id == *pid,
-                Which::Group(id) => id == child.pgid,
-            };
-            let kind = options.all_kinds || options.clone_only == (child.exit_signal != abi::signal::SIGCHLD);
-            if !wanted || !kind {
-                continue;
-            }
-            eligible = true;
-            if let Some(event) = event_of(child, options) {
-                let (cpu, used) = (child.group.cpu_total(), child.group.used_total());
-                found = Some(Waited { pid: *pid, uid: child.uid, event, cpu, used });
-                break;
-            }
-        }
+        let found = self.scan_own(&tree, which, options, &mut eligible)?;
+        let found = found.or_else(|| self.scan_tracees(&tree, which, options, &mut eligible));
         if let Some(waited) = found {
             if !options.leave {
-                consume(&mut tree, waited);
+                wake.extend(consume(&mut tree, waited, &mut notes));
             }
+            drop(tree);
+            self.kernel.tell_all(notes, wake);
             return Ok(Some(waited));
         }
         if eligible { Ok(None) } else { Err(Errno::ECHILD) }
     }
+
+    /// Children.
+    fn scan_own(
+        &self,
+        tree: &Tree,
+        which: Which,
+        options: WaitOptions,
+        eligible: &mut bool,
+    ) -> Result<Option<Waited>, Errno> {
+        let own = tree.processes.get(&self.group.tgid).ok_or(Errno::ECHILD)?;
+        for pid in &own.children {
+            let Some(child) = tree.processes.get(pid) else { continue };
+            let kind = options.all_kinds || options.clone_only == (child.exit_signal != abi::signal::SIGCHLD);
+            if !which.means(*pid, child) || !kind {
+                continue;
+            }
+            *eligible = true;
+            // What it traces is looked at with the other tracees.
+            let traced = tree.tracees.get(pid).is_some_and(|link| link.tracer == self.group.tgid);
+            if !traced && let Some(event) = event_of(tree, child, options) {
+                return Ok(Some(waited(*pid, child, event)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tracees, whosever children they are.
+    fn scan_tracees(&self, tree: &Tree, which: Which, options: WaitOptions, eligible: &mut bool) -> Option<Waited> {
+        let own = |link: &Tracing| link.tracer == self.group.tgid && (!options.own_thread || link.thread == self.tid());
+        for (tid, link) in tree.tracees.iter().filter(|(_, link)| own(link)) {
+            let Some(process) = tree.processes.get(&link.pid).filter(|process| which.means(*tid, process)) else {
+                continue;
+            };
+            *eligible = true;
+            if let Some(event) = event_of_tracee(tree, *tid, link, process, options) {
+                return Some(waited(*tid, process, event));
+            }
+        }
+        None
+    }
 }
 
-fn event_of(child: &Process, options: WaitOptions) -> Option<ChildEvent> {
+impl Which {
+    fn means(self, id: i32, process: &Process) -> bool {
+        match self {
+            Which::Any => true,
+            Which::Process(wanted) => wanted == id,
+            Which::Group(pgid) => pgid == process.pgid,
+        }
+    }
+}
+
+fn waited(id: i32, process: &Process, event: ChildEvent) -> Waited {
+    let (cpu, used) = (process.group.cpu_total(), process.group.used_total());
+    Waited { pid: id, uid: process.uid, event, cpu, used }
+}
+
+fn event_of(tree: &Tree, child: &Process, options: WaitOptions) -> Option<ChildEvent> {
     match (child.zombie, child.stop_report) {
-        (Some(status), _) => options.exited.then_some(ChildEvent::Ended(status)),
+        (Some(status), _) => {
+            let told = options.exited && tree.end_is_open(child.group.tgid);
+            told.then_some(ChildEvent::Ended(status))
+        }
         (None, Some(signal)) if options.stopped => Some(ChildEvent::Stopped(signal)),
         _ => (child.continue_report && options.continued).then_some(ChildEvent::Continued),
     }
 }
 
-fn consume(tree: &mut Tree, waited: Waited) {
-    if matches!(waited.event, ChildEvent::Ended(_)) {
-        drop(tree.reap_counted(waited.pid));
-        return;
+fn event_of_tracee(
+    tree: &Tree,
+    tid: i32,
+    link: &Tracing,
+    process: &Process,
+    options: WaitOptions,
+) -> Option<ChildEvent> {
+    let status = if tid == link.pid {
+        let last = !tree.tracees.iter().any(|(other, of)| of.pid == link.pid && *other != tid);
+        process.zombie.filter(|_| last)
+    } else {
+        link.dead
+    };
+    if let Some(status) = status {
+        return options.exited.then_some(ChildEvent::Ended(status));
     }
-    let Some(child) = tree.processes.get_mut(&waited.pid) else { return };
+    let signals = process.group.signals.lock();
+    let tracee = signals.threads.get(&tid)?.trace.by.as_ref()?;
+    // Whether stops were asked for or not.
+    if let Some(stop) = tracee.unreported() {
+        let (code, why) = stop.wait_code();
+        return Some(ChildEvent::Trapped(code, why));
+    }
+    drop(signals);
+    (tid == link.pid && process.continue_report && options.continued).then_some(ChildEvent::Continued)
+}
+
+fn consume(tree: &mut Tree, waited: Waited, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
+    let id = waited.pid;
     match waited.event {
-        ChildEvent::Stopped(_) => child.stop_report = None,
-        ChildEvent::Continued => child.continue_report = false,
-        ChildEvent::Ended(_) => {}
+        ChildEvent::Ended(_) => return consume_end(tree, id, notes),
+        ChildEvent::Trapped(..) => {
+            let link = tree.tracees.get(&id)?;
+            let mut signals = tree.processes.get(&link.pid)?.group.signals.lock();
+            let stop = signals.threads.get_mut(&id)?.trace.by.as_mut()?.stop.as_mut()?;
+            stop.reported = true;
+        }
+        ChildEvent::Stopped(_) => tree.processes.get_mut(&id)?.stop_report = None,
+        ChildEvent::Continued => tree.processes.get_mut(&id)?.continue_report = false,
+    }
+    None
+}
+
+/// Who has learned of an end as a tracer leaves it to the parent to reap. Returns who is told then.
+fn consume_end(tree: &mut Tree, id: i32, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
+    let link = tree.tracees.remove(&id);
+    match link {
+        Some(link) if link.pid != id => tree.tell_of_end(link.pid, notes),
+        Some(link) if tree.processes.get(&id).is_some_and(|process| process.parent != link.tracer) => {
+            tree.tell_of_end(id, notes)
+        }
+        _ => {
+            drop(tree.reap_counted(id));
+            None
+        }
     }
 }
 

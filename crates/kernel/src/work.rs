@@ -14,6 +14,8 @@ pub mod bits {
     pub const STOP: u32 = 2;
     /// The thread must end now; nothing else counts.
     pub const EXIT: u32 = 4;
+    /// The thread must stop for its tracer.
+    pub const TRAP: u32 = 8;
 }
 
 /// Requests to a task, and the handles that end its sleep or its run of guest code.

@@ -38,6 +38,7 @@ pub use fault::FaultError;
 pub use inspect::{MappingInfo, Sizes};
 pub use layout::Layout;
 pub use map::{FileArgs, MmapArgs};
+pub use patch::PlainText;
 pub use prot::{Prot, VmaFlags};
 pub use runs::Resident;
 pub use shared::SharedMemory;

@@ -13,7 +13,7 @@ use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
 use platform::{Access, Code, JUMP, MapOp, Patch, Patcher, Patches};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A site is patched after so many traps: about when the patch has cost less than the traps it saves.
 const TRAPS: u32 = 8;
@@ -45,6 +45,20 @@ pub(crate) struct PatchState {
     traps: HashMap<u64, u32>,
     shadows: Vec<Shadow>,
     sites: Arc<Patches>,
+    /// How many want the text as it is in its files.
+    plain: usize,
+}
+
+/// As long as one exists, no site of an address space is patched: a debugger sees its text, and sees its calls.
+pub struct PlainText(Weak<MemoryManager>);
+
+impl Drop for PlainText {
+    fn drop(&mut self) {
+        if let Some(mm) = self.0.upgrade() {
+            let mut state = mm.state.lock();
+            state.patches.plain = state.patches.plain.saturating_sub(1);
+        }
+    }
 }
 
 impl PatchState {
@@ -59,6 +73,14 @@ impl PatchState {
             return Vec::new();
         }
         Arc::make_mut(&mut self.sites).remove(range)
+    }
+
+    /// The same for sites that are being put back: threads may be in their trampolines.
+    fn retire(&mut self, range: Range<u64>) -> Vec<Arc<Patch>> {
+        if self.sites.is_empty() {
+            return Vec::new();
+        }
+        Arc::make_mut(&mut self.sites).retire(range)
     }
 
     /// The sites.
@@ -92,6 +114,9 @@ impl MemoryManager {
     pub fn note_trap(&self, site: u64) {
         let Some(patcher) = &self.patcher else { return };
         let mut state = self.state.lock();
+        if state.patches.plain > 0 {
+            return;
+        }
         if state.patches.traps.len() > MOST_COUNTED {
             state.patches.traps.clear();
         }
@@ -102,9 +127,28 @@ impl MemoryManager {
         }
         drop(state);
         self.change(|state, changes| {
+            if state.patches.plain > 0 {
+                return;
+            }
             let done = self.patch(state, changes, &**patcher, site).is_some();
             state.patches.traps.insert(site, if done { 0 } else { NEVER });
         });
+    }
+
+    /// Puts all sites back as they were, and keeps them so.
+    #[must_use]
+    pub fn plain_text(&self) -> PlainText {
+        self.change(|state, changes| {
+            state.patches.plain += 1;
+            self.put_back(state, changes, 0..u64::MAX);
+        });
+        PlainText(self.this.clone())
+    }
+
+    /// Whether `text` is of this address space.
+    #[must_use]
+    pub fn owns(&self, text: &PlainText) -> bool {
+        text.0.ptr_eq(&self.this)
     }
 
     /// Puts a site back as it was for good, if `addr` lies in the middle of its jump: somebody has jumped there.
@@ -134,6 +178,14 @@ impl MemoryManager {
             // The page has been replaced.
             state.patches.forget(old.at..old.at + 1);
         }
+        if let Some(old) = state.patches.sites.retired(site + SYSCALL).cloned() {
+            let mut now = [0; JUMP];
+            self.read_code(state, changes, old.at, &mut now)?;
+            if now != old.original {
+                return None;
+            }
+            return self.install_patch(state, changes, old, prot);
+        }
         let mut bytes = [0; (BEFORE + AFTER) as usize];
         let window = site.saturating_sub(BEFORE).max(text.start)..(site + AFTER).min(text.end);
         let bytes = bytes.get_mut(..(window.end - window.start) as usize)?;
@@ -147,8 +199,13 @@ impl MemoryManager {
         let code = Code { start: window.start, bytes };
         let plan = patcher.plan(code, site, text, shadow.range.clone(), &|range| !sites.occupied(range))?;
         self.write_trampoline(state, changes, at, &plan)?;
-        self.write_code(state, changes, plan.at, &plan.jump, prot)?;
-        Arc::make_mut(&mut state.patches.sites).insert(Arc::new(plan));
+        self.install_patch(state, changes, Arc::new(plan), prot)
+    }
+
+    /// Writes the jump of a patch whose trampoline is there.
+    fn install_patch(&self, state: &mut State, changes: &mut Changes, patch: Arc<Patch>, prot: Prot) -> Option<()> {
+        self.write_code(state, changes, patch.at, &patch.jump, prot)?;
+        Arc::make_mut(&mut state.patches.sites).insert(patch);
         self.space.set_patches(state.patches.sites.clone());
         Some(())
     }
@@ -221,7 +278,7 @@ impl MemoryManager {
 
     /// Puts the sites of a range back as they were.
     pub(crate) fn put_back(&self, state: &mut State, changes: &mut Changes, range: Range<u64>) {
-        let gone = state.patches.forget(range);
+        let gone = state.patches.retire(range);
         if gone.is_empty() {
             return;
         }
@@ -241,6 +298,8 @@ impl MemoryManager {
         while let Some(at) = state.patches.shadows.iter().position(|s| overlap(&s.range, &range)) {
             let shadow = state.patches.shadows.swap_remove(at);
             self.put_back(state, changes, shadow.text);
+            Arc::make_mut(&mut state.patches.sites).forget_trampolines(shadow.range);
+            self.space.set_patches(state.patches.sites.clone());
             for (at, (frames, installed)) in shadow.pages {
                 if installed {
                     changes.unmap(at..at + PAGE_SIZE);

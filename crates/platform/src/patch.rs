@@ -34,14 +34,15 @@ pub struct Patch {
 #[derive(Clone, Debug, Default)]
 pub struct Patches {
     sites: BTreeMap<u64, Arc<Patch>>,
+    /// Of sites that were put back, too: a thread may be in one still.
     trampolines: BTreeMap<u64, Arc<Patch>>,
 }
 
 impl Patches {
-    /// Whether there are none.
+    /// Whether there are none, and none that threads may be in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sites.is_empty()
+        self.trampolines.is_empty()
     }
 
     /// How many there are.
@@ -65,6 +66,25 @@ impl Patches {
             self.trampolines.remove(&patch.trampoline);
         }
         gone
+    }
+
+    /// Takes back those whose jumps lie in a range, and returns them. Their trampolines stay known.
+    pub fn retire(&mut self, range: Range<u64>) -> Vec<Arc<Patch>> {
+        let gone = self.remove(range);
+        self.trampolines.extend(gone.iter().map(|patch| (patch.trampoline, patch.clone())));
+        gone
+    }
+
+    /// Forgets the trampolines that lie in a range.
+    pub fn forget_trampolines(&mut self, range: Range<u64>) {
+        self.trampolines.retain(|at, _| !range.contains(at));
+    }
+
+    /// The patch of the call that ends at an address, if it was taken back.
+    #[must_use]
+    pub fn retired(&self, end: u64) -> Option<&Arc<Patch>> {
+        let gone = |patch: &Patch| !self.sites.contains_key(&patch.at) && patch.moved.iter().any(|m| m.0 == end);
+        self.trampolines.values().find(|patch| gone(patch))
     }
 
     /// The patch whose jump covers an address.

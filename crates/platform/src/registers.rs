@@ -1,8 +1,10 @@
 //! A guest thread's registers.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// General registers, in the order of Linux's `struct user_regs_struct` (`arch/x86/include/asm/user_64.h`).
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[allow(missing_docs)]
 pub struct Registers {
     pub r15: u64,

@@ -88,7 +88,8 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     let called = file.path().dentry.clone();
     let limits = t.group.limits.lock().clone();
     let program = Program { file, path: shown, argv, envp };
-    let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file);
+    let watched = t.traced_by_unprivileged();
+    let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file, watched);
     let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);
     let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open);
     drop(cx);

@@ -17,6 +17,7 @@ mod peers;
 mod pidfd;
 mod poll;
 mod process;
+mod ptrace;
 mod refused;
 mod sched;
 mod signal;

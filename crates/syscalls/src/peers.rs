@@ -1,10 +1,10 @@
 //! Other processes' memory and objects (process_vm_readv(2), kcmp(2)).
 
 use crate::args::{Arg, Args};
-use crate::pidfd::may_attach;
 use crate::table::Entry;
 use abi::Errno;
 use host::io::{Sink, Source};
+use kernel::ptrace::may_access;
 use kernel::work::bits;
 use kernel::{CurrentTask, SysResult, Task};
 use mm::{MemoryManager, UserSink, UserSource};
@@ -33,7 +33,7 @@ const PART: usize = 64 << 10;
 /// A task that the caller may look into.
 pub(crate) fn peer(t: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
     let task = t.kernel.tree.task(tid).ok_or(Errno::ESRCH)?;
-    if may_attach(t, &task) { Ok(task) } else { Err(Errno::EPERM) }
+    if may_access(t, &task) { Ok(task) } else { Err(Errno::EPERM) }
 }
 
 fn process_vm_readv(t: &mut CurrentTask, a: Args) -> SysResult {
@@ -107,7 +107,7 @@ fn kcmp(t: &mut CurrentTask, a: Args) -> SysResult {
     const SYSVSEM: i32 = 6;
     let find = |at| t.kernel.tree.task(a.i32(at)).ok_or(Errno::ESRCH);
     let (one, other) = (find(0)?, find(1)?);
-    if !may_attach(t, &one) || !may_attach(t, &other) {
+    if !may_access(t, &one) || !may_access(t, &other) {
         return Err(Errno::EPERM.into());
     }
     let pair = (&one, &other);

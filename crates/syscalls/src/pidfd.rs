@@ -9,10 +9,11 @@ use ::fs::pidfd::{PidFd, new_pidfd};
 use abi::Errno;
 use abi::raw::general as c;
 use abi::signal::code;
+use kernel::ptrace::may_access;
 use kernel::signal::Target;
-use kernel::{CurrentTask, SysResult, Task, ThreadGroup};
+use kernel::{CurrentTask, SysResult, ThreadGroup};
 use std::sync::Arc;
-use vfs::{Capability, OpenFlags};
+use vfs::OpenFlags;
 
 /// Serves these calls.
 pub const TABLE: &[Entry] = &[
@@ -106,22 +107,13 @@ fn to_process_group(t: &CurrentTask, leader: &Arc<ThreadGroup>, info: &abi::sign
     Ok(result?)
 }
 
-/// Whether the caller may look into a task as a debugger could.
-pub(crate) fn may_attach(t: &CurrentTask, task: &Task) -> bool {
-    let (own, theirs) = (t.creds(), task.creds());
-    let same = [theirs.euid, theirs.suid, theirs.ruid].iter().all(|id| *id == own.ruid)
-        && [theirs.egid, theirs.sgid, theirs.rgid].iter().all(|id| *id == own.rgid);
-    let dumpable = task.group.dumpable.load(std::sync::atomic::Ordering::Relaxed);
-    Arc::ptr_eq(&task.group, &t.group) || (same && dumpable) || own.capable(Capability::SysPtrace)
-}
-
 fn pidfd_getfd(t: &mut CurrentTask, a: Args) -> SysResult {
     if a.u32(2) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let (group, _) = group_of(t, a.i32(0))?;
     let task = t.kernel.tree.task(group.tgid).filter(|x| Arc::ptr_eq(&x.group, &group)).ok_or(Errno::ESRCH)?;
-    if !may_attach(t, &task) {
+    if !may_access(t, &task) {
         return Err(Errno::EPERM.into());
     }
     let file = task.fds().ok_or(Errno::ESRCH)?.get_any(a.i32(1))?;

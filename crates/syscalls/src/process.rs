@@ -229,6 +229,7 @@ fn options(flags: u32) -> WaitOptions {
         leave: false,
         clone_only: flags & 0x8000_0000 != 0,
         all_kinds: flags & 0x4000_0000 != 0,
+        own_thread: flags & 0x2000_0000 != 0,
     }
 }
 
@@ -247,7 +248,7 @@ fn wait4(t: &mut CurrentTask, a: Args) -> SysResult {
     let Some(waited) = t.wait_for_child(which, options(flags))? else { return Ok(0) };
     let status = match waited.event {
         ChildEvent::Ended(status) => status.wait_status(),
-        ChildEvent::Stopped(signal) => signal << 8 | 0x7f,
+        ChildEvent::Stopped(code) | ChildEvent::Trapped(code, _) => code << 8 | 0x7f,
         ChildEvent::Continued => 0xffff,
     };
     user::put_if(t, a.u64(1), &status)?;
@@ -304,6 +305,7 @@ fn child_info(waited: &Waited) -> abi::signal::SigInfo {
         ChildEvent::Ended(ExitStatus::Killed { signal, core: false }) => (code::CLD_KILLED, signal),
         ChildEvent::Ended(ExitStatus::Killed { signal, core: true }) => (code::CLD_DUMPED, signal),
         ChildEvent::Stopped(signal) => (code::CLD_STOPPED, signal),
+        ChildEvent::Trapped(status, _) => (code::CLD_TRAPPED, status),
         ChildEvent::Continued => (code::CLD_CONTINUED, SIGCONT),
     };
     SigInfo::child(how, waited.pid, waited.uid, status, 0, 0)

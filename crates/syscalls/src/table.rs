@@ -65,6 +65,7 @@ const FAMILIES: &[&[Entry]] = &[
     crate::pidfd::TABLE,
     crate::poll::TABLE,
     crate::process::TABLE,
+    crate::ptrace::TABLE,
     crate::refused::TABLE,
     crate::sched::TABLE,
     crate::signal::TABLE,

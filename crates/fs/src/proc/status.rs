@@ -21,6 +21,7 @@ fn state(view: &View) -> (char, &'static str) {
         RunState::Sleeping => ('S', "sleeping"),
         RunState::Blocked => ('D', "disk sleep"),
         RunState::Stopped => ('T', "stopped"),
+        RunState::Traced => ('t', "tracing stop"),
     }
 }
 
@@ -217,7 +218,7 @@ fn identity(view: &View, text: &mut String) {
     let (pid, tid) = (view.target.pid, view.target.tid);
     let creds = view.creds();
     let _ = writeln!(text, "State:\t{letter} ({name})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}", view.parent);
-    let _ = writeln!(text, "TracerPid:\t0");
+    let _ = writeln!(text, "TracerPid:\t{}", view.tracer);
     let _ = writeln!(text, "Uid:\t{}\t{}\t{}\t{}", creds.ruid, creds.euid, creds.suid, creds.fsuid);
     let _ = writeln!(text, "Gid:\t{}\t{}\t{}\t{}", creds.rgid, creds.egid, creds.sgid, creds.fsgid);
     let slots = view.task.as_ref().and_then(|task| task.with_fds(|table| table.size())).unwrap_or(0);

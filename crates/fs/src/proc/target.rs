@@ -31,6 +31,8 @@ pub(super) struct View {
     /// The thread, or a process's leader; `None` once it has ended.
     pub task: Option<Arc<Task>>,
     pub parent: i32,
+    /// The thread that traces it, or 0.
+    pub tracer: i32,
     pub pgid: i32,
     pub sid: i32,
     pub threads: Vec<i32>,
@@ -91,6 +93,7 @@ impl Target {
             task: tree.tasks.get(&self.tid).cloned(),
             // The first process's parent is outside; it shows as the reaper's child.
             parent: if self.pid == INIT { 0 } else { process.parent.max(INIT) },
+            tracer: tree.tracees.get(&self.tid).map_or(0, |link| link.thread),
             pgid: process.pgid,
             sid: process.sid,
             threads: process.threads.iter().copied().collect(),

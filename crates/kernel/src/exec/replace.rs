@@ -18,15 +18,16 @@ const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 
 /// The credentials after executing `file` (capabilities(7), "Transformation of capabilities during execve()"; file
-/// capabilities count as absent).
+/// capabilities count as absent). None are gained by who is `watched`: traced by somebody unprivileged.
 ///
 /// # Errors
 /// Errors of the host.
-pub fn exec_credentials(old: &Credentials, file: &OpenFile) -> Result<Credentials, Errno> {
+pub fn exec_credentials(old: &Credentials, file: &OpenFile, watched: bool) -> Result<Credentials, Errno> {
     const SECURE_NOROOT: u32 = 1;
     let mut new = old.clone();
     let attr = file.attr()?;
-    let allowed = !file.path().mount.flags().contains(MountFlags::NOSUID) && !old.no_new_privs;
+    let nosuid = file.path().mount.flags().contains(MountFlags::NOSUID);
+    let allowed = !nosuid && !old.no_new_privs && !watched;
     if allowed && attr.perm & S_ISUID != 0 {
         new.euid = attr.uid;
     }
@@ -57,7 +58,9 @@ impl CurrentTask {
     /// # Errors
     /// Only before that point: no context, or the process is ending.
     pub fn exec(&mut self, loaded: Loaded) -> Result<(), SysErr> {
+        let old_tid = self.tid();
         let context = loaded.mm.address_space().new_context()?;
+        let gains = self.check_gain(&loaded.creds)?;
         self.become_only_thread()?;
         self.release_futexes();
         self.kernel.timers.exec(&self.group);
@@ -75,7 +78,10 @@ impl CurrentTask {
         drop(old_mm);
         self.task.futexes_released.store(false, Ordering::SeqCst);
         self.vfork = None;
-        self.regs = loaded.regs;
+        // The call is known by its number still.
+        self.regs = platform::Registers { orig_rax: self.regs.orig_rax, ..loaded.regs };
+        self.stepping = false;
+        self.trace_new_memory();
         self.task.set_name(&loaded.name);
         self.set_creds(loaded.creds);
         self.close_on_exec();
@@ -85,8 +91,24 @@ impl CurrentTask {
         (self.clear_child_tid, self.robust_list) = (0, (0, 0));
         (self.restart, self.restart_block) = (None, None);
         self.group.did_exec.store(true, Ordering::Relaxed);
-        self.group.dumpable.store(true, Ordering::Relaxed);
+        self.group.dumpable.store(!gains, Ordering::Relaxed);
+        self.trace_exec(old_tid);
         Ok(())
+    }
+
+    /// Nobody may trace a program that has gained privileges but the privileged, from here on.
+    ///
+    /// # Errors
+    /// Begins the call anew if somebody else has attached since the credentials were found.
+    fn check_gain(&self, new: &Credentials) -> Result<bool, SysErr> {
+        let gains = new.euid != self.creds.euid || new.egid != self.creds.egid;
+        if gains {
+            self.group.dumpable.store(false, Ordering::SeqCst);
+            if self.traced_by_unprivileged() {
+                return Err(SysErr::Restart(crate::Restart::NoIntr));
+            }
+        }
+        Ok(gains)
     }
 
     /// Takes the signal mask along to another context.
@@ -151,6 +173,11 @@ impl CurrentTask {
         let mut tree = self.kernel.tree.lock();
         tree.tasks.remove(&old);
         tree.tasks.insert(leader, self.task.clone());
+        // Who traced the old leader does not learn of its end.
+        tree.tracees.remove(&leader);
+        if let Some(link) = tree.tracees.remove(&old) {
+            tree.tracees.insert(leader, link);
+        }
         if let Some(process) = tree.processes.get_mut(&leader) {
             process.threads.clear();
             process.threads.insert(leader);

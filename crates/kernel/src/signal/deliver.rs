@@ -42,10 +42,18 @@ impl CurrentTask {
                 self.stop_here();
                 continue;
             }
+            if work & bits::TRAP != 0 {
+                self.trap_here();
+                continue;
+            }
             if work & bits::SIGNAL == 0 {
                 break;
             }
-            let Some(info) = self.dequeue_signal() else { continue };
+            let Some(mut info) = self.dequeue_signal() else { continue };
+            if self.task.traced() {
+                let Some(chosen) = self.trace_signal(info) else { continue };
+                info = chosen;
+            }
             if self.act_on(info) {
                 return if self.work.get() & bits::EXIT != 0 { Flow::Exit } else { Flow::Run };
             }
@@ -116,20 +124,36 @@ impl CurrentTask {
         }
         let mut signals = self.group.signals.lock();
         // SIGCONT or an end that came since the signal was taken off the queue undoes it.
-        if signals.exiting.is_some() || signals.shared.set().has(SIGCONT) || signals.stop != GroupStop::Running {
+        if signals.exiting.is_some() || signals.shared.set().has(SIGCONT) {
             return;
         }
-        signals.stop = GroupStop::Stopping { signal, left: signals.threads.len() };
-        for thread in signals.threads.values() {
+        let tid = self.tid();
+        let again = signals.stop != GroupStop::Running;
+        if !again {
+            signals.stop = GroupStop::Stopping { signal, left: signals.threads.len() };
+        }
+        for (id, thread) in &mut signals.threads {
+            // Only a tracee runs while its process is stopped, and stops alone then.
+            if again && (*id != tid || thread.trace.by.is_none()) {
+                continue;
+            }
+            if let Some(tracee) = &mut thread.trace.by {
+                tracee.stop_signal = signal;
+            }
             thread.work.request(bits::STOP);
         }
     }
 
     /// Stops until continued or killed.
     fn stop_here(&mut self) {
-        let last = {
+        let (last, traced) = {
             let mut signals = self.group.signals.lock();
-            match signals.stop {
+            let tracee = signals.threads.get(&self.tid()).and_then(|thread| thread.trace.by.as_ref());
+            let traced = tracee.map(|tracee| (tracee.seized, tracee.tracer.pid, tracee.stop_signal));
+            if traced.is_some() {
+                self.work.clear(bits::STOP);
+            }
+            let last = match signals.stop {
                 GroupStop::Running => {
                     self.work.clear(bits::STOP);
                     return;
@@ -143,16 +167,20 @@ impl CurrentTask {
                     Some(signal)
                 }
                 GroupStop::Stopped { .. } => None,
-            }
+            };
+            (last, traced)
         };
         if let Some(signal) = last {
-            self.kernel.notify_stopped(self.group.tgid, signal);
+            self.kernel.notify_stopped(self.group.tgid, signal, traced.map(|(_, tracer, _)| tracer));
+        }
+        if let Some((seized, _, signal)) = traced {
+            return self.trace_group_stop(seized, signal);
         }
         self.set_state(RunState::Stopped);
         self.context.sleeps();
         loop {
             let work = self.work.get();
-            if work & bits::EXIT != 0 || work & bits::STOP == 0 {
+            if work & (bits::EXIT | bits::TRAP) != 0 || work & bits::STOP == 0 {
                 break;
             }
             self.work.parker().park(None);
@@ -197,6 +225,7 @@ impl CurrentTask {
 
     fn enter_handler(&mut self, action: &SigAction, info: &SigInfo) {
         self.unfold();
+        self.hide_step();
         let tid = self.tid();
         let group = self.group.clone();
         let mask_now = group.signals.lock().threads.get(&tid).map_or(SigSet::EMPTY, ThreadSignals::mask);
@@ -213,6 +242,7 @@ impl CurrentTask {
             mask = mask.with(info.signo);
         }
         self.set_signal_mask(mask);
+        self.trace_handler();
     }
 
     /// Replaces the signal mask.

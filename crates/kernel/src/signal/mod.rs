@@ -13,6 +13,7 @@ pub use deliver::SIGNALS;
 pub use pending::PendingQueue;
 pub use send::{ForceHow, Target};
 
+use crate::ptrace::TraceSlot;
 use crate::work::TaskWork;
 use abi::signal as s;
 use abi::signal::{SIG_DFL, SIG_IGN, SigAction, SigSet, Signal};
@@ -149,6 +150,8 @@ pub struct ThreadSignals {
     pub waiting_for: SigSet,
     /// How to make the thread look.
     pub work: Arc<TaskWork>,
+    /// Who traces it, and the state of its stop.
+    pub trace: TraceSlot,
 }
 
 impl ThreadSignals {

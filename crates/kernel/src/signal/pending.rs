@@ -26,6 +26,11 @@ impl PendingQueue {
         self.queue.len()
     }
 
+    /// What is queued, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &SigInfo> {
+        self.queue.iter()
+    }
+
     /// Whether nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -72,6 +72,11 @@ impl GroupSignals {
         }
         if signal == SIGCONT {
             self.discard(SigSet::STOPS);
+            for thread in self.threads.values_mut() {
+                if thread.trace.by.as_mut().is_some_and(|tracee| tracee.job_changed()) {
+                    thread.work.request(bits::TRAP);
+                }
+            }
         }
         let was = std::mem::take(&mut self.stop);
         if was == GroupStop::Running {
@@ -82,6 +87,16 @@ impl GroupSignals {
             thread.work.wake();
         }
         signal == SIGCONT && matches!(was, GroupStop::Stopped { .. })
+    }
+
+    /// A second `SIGKILL`: not even a tracer that wants to know of ends holds them.
+    fn end_last_stops(&mut self) {
+        for thread in self.threads.values_mut() {
+            if let Some(tracee) = &mut thread.trace.by {
+                tracee.killed = true;
+                thread.work.wake();
+            }
+        }
     }
 
     fn discard(&mut self, set: SigSet) {
@@ -122,6 +137,9 @@ impl ThreadGroup {
         let limit = self.limit(c::RLIMIT_SIGPENDING);
         let mut signals = self.signals.lock();
         if signals.exiting.is_some() {
+            if signal == SIGKILL {
+                signals.end_last_stops();
+            }
             return Ok(false);
         }
         let continued = signals.prepare(signal);
@@ -133,7 +151,8 @@ impl ThreadGroup {
             Target::Thread(tid) => Some(signals.threads.get(&tid).ok_or(Errno::ESRCH)?),
             Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
         };
-        let blocked = judge.is_some_and(|t| t.mask().has(signal) || t.waiting_for.has(signal));
+        let kept = |t: &ThreadSignals| t.mask().has(signal) || t.waiting_for.has(signal) || t.trace.by.is_some();
+        let blocked = judge.is_some_and(kept);
         if !blocked && self.actions().ignores(signal) {
             return Ok(continued);
         }
@@ -160,7 +179,7 @@ impl ThreadGroup {
             Target::Process => signals.threads.get(&self.tgid).or_else(|| signals.threads.values().next()),
         };
         let Some(judge) = judge.filter(|_| signals.exiting.is_none()) else { return false };
-        let blocked = judge.mask().has(signal) || judge.waiting_for.has(signal);
+        let blocked = judge.mask().has(signal) || judge.waiting_for.has(signal) || judge.trace.by.is_some();
         if !blocked && self.actions().ignores(signal) {
             return false;
         }
