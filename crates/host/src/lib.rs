@@ -4,6 +4,7 @@
 //! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
+//! - [`vdso`]: the clocks' code that the host gives every process.
 //! - [`seccomp`]: an assembler for seccomp programs.
 //! - [`spawn`], [`confine`]: a process in namespaces of its own, and what it does to give up the rest.
 //! - [`signalfd`], [`stdio`], [`terminal`]: the caller's signals, standard descriptors and terminal.
@@ -22,4 +23,5 @@ pub mod spawn;
 pub mod start;
 pub mod terminal;
 pub mod tsc;
+pub mod vdso;
 pub mod window;

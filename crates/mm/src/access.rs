@@ -41,6 +41,7 @@ pub enum FutexKey {
 /// Bytes of guest memory as the Sentry sees them. Valid while the memory manager is locked or pinned.
 pub(crate) enum Piece {
     Frames(HostRange<'static>, FrameRange),
+    Vdso(HostRange<'static>),
     View { window: Arc<Window>, offset: usize, len: usize },
 }
 
@@ -49,13 +50,13 @@ impl Piece {
     pub fn frames(&self) -> Option<FrameRange> {
         match self {
             Piece::Frames(_, frames) => Some(*frames),
-            Piece::View { .. } => None,
+            Piece::Vdso(_) | Piece::View { .. } => None,
         }
     }
 
     pub fn range(&self) -> HostRange<'_> {
         match self {
-            Piece::Frames(range, _) => *range,
+            Piece::Frames(range, _) | Piece::Vdso(range) => *range,
             Piece::View { window, offset, len } => window.range().slice(*offset, *len),
         }
     }
@@ -71,6 +72,9 @@ impl MemoryManager {
         want: Access,
         max: usize,
     ) -> Result<Piece, FaultError> {
+        if addr >= self.user.end {
+            return self.vdso_piece(addr, want, max);
+        }
         if !state.runs.find(addr).is_some_and(|(_, run)| allows(run.access, want)) {
             self.ensure(state, changes, addr, want)?;
         }
@@ -102,10 +106,20 @@ impl MemoryManager {
         }
     }
 
+    fn vdso_piece(&self, addr: u64, want: Access, max: usize) -> Result<Piece, FaultError> {
+        let (at, image) = self.space.vdso().filter(|(at, _)| at.contains(&addr)).ok_or(FaultError::UNMAPPED)?;
+        if want.write {
+            return Err(FaultError::ACCESS);
+        }
+        let len = usize::try_from(at.end - addr).unwrap_or(usize::MAX).min(max);
+        Ok(Piece::Vdso(image.slice((addr - at.start) as usize, len)))
+    }
+
     /// Whether a range lies where guests may have memory at all (Linux's `access_ok`).
     #[must_use]
     pub fn access_ok(&self, addr: u64, len: u64) -> bool {
-        addr.checked_add(len).is_some_and(|end| end <= self.user.end)
+        let Some(end) = addr.checked_add(len) else { return false };
+        end <= self.user.end || self.space.vdso().is_some_and(|(at, _)| addr >= at.start && end <= at.end)
     }
 
     /// Calls `each` for the pieces of a range with how many bytes came before.
@@ -123,7 +137,7 @@ impl MemoryManager {
         while done < len {
             let (at, max) = (addr + done as u64, (len - done).min(STEP));
             let step = self.change(|state, changes| {
-                let piece = if forced {
+                let piece = if forced && at < self.user.end {
                     self.ensure_forced(state, changes, at, want.write)
                         .and_then(|()| self.piece_of_run(state, changes, at, want, max))
                 } else {
@@ -197,8 +211,9 @@ impl MemoryManager {
         let mut string = Vec::new();
         let mut buffer = [0; 256];
         while string.len() < max {
-            let at = addr.checked_add(string.len() as u64).filter(|at| *at < self.user.end).ok_or(Errno::EFAULT)?;
-            let most = (max - string.len()).min(buffer.len()).min((self.user.end - at) as usize);
+            let at = addr.checked_add(string.len() as u64).filter(|at| self.access_ok(*at, 1)).ok_or(Errno::EFAULT)?;
+            let below_end = if at < self.user.end { (self.user.end - at) as usize } else { usize::MAX };
+            let most = (max - string.len()).min(buffer.len()).min(below_end);
             let got = self.change(|state, changes| {
                 let piece = self.piece(state, changes, at, READ, most)?;
                 let range = piece.range();

@@ -17,6 +17,7 @@ pub use registers::Registers;
 use abi::Errno;
 use core::fmt;
 use core::ops::Range;
+use host::guestmem::HostRange;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -162,6 +163,9 @@ pub trait AddressSpace: Send + Sync {
     /// # Errors
     /// [`Gone`] if the address space can't be changed any more.
     fn apply(&self, ops: &[MapOp]) -> Result<(), Gone>;
+
+    /// The vDSO's addresses and bytes, which guests may read, but which are no memory that was mapped for them.
+    fn vdso(&self) -> Option<(Range<u64>, HostRange<'static>)>;
 
     /// Says which system call sites of this address space are patched.
     fn set_patches(&self, patches: Arc<Patches>);

@@ -9,6 +9,7 @@ use crate::{
 };
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
+use host::guestmem::HostRange;
 use lock::{Mutex, rank};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, VecDeque};
@@ -153,6 +154,10 @@ impl AddressSpace for ScriptedSpace {
             }
         }
         Ok(())
+    }
+
+    fn vdso(&self) -> Option<(Range<u64>, HostRange<'static>)> {
+        None
     }
 
     fn set_patches(&self, _patches: Arc<Patches>) {}

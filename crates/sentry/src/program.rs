@@ -164,7 +164,7 @@ impl Finder<'_> {
 
     fn load(&self, path: &[u8], argv: Vec<Vec<u8>>) -> Result<Loaded, Refusal> {
         let file = self.open(path).map_err(Refusal::Open)?;
-        let program = Program { file, path: path.to_vec(), argv, envp: self.spec.env.clone() };
+        let program = Program { file, path: path.to_vec(), argv, envp: self.spec.env.clone(), fixed: false };
         let creds_for = |file: &OpenFile| exec_credentials(&self.caller.0, file, false);
         let mut open = |path: &[u8]| self.open(path);
         load(self.kernel, self.caller, &creds_for, self.limits, program, &mut open).map_err(|error| match error {

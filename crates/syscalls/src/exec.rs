@@ -8,6 +8,7 @@ use abi::signal::SIGSEGV;
 use kernel::exec::{ARG_LEN_MAX, LoadError, Program, exec_credentials, load};
 use kernel::{CurrentTask, ExitStatus, SysResult};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vfs::{At, WalkFlags, ops};
 
 /// Serves these calls.
@@ -24,6 +25,7 @@ const BYTES_MAX: usize = 8 << 20;
 const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EMPTY_PATH: u32 = 0x1000;
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 /// Reads a null-terminated array of strings.
 fn strings(t: &CurrentTask, addr: u64, bytes: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
@@ -87,7 +89,8 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     let closed = path_is_descriptor && t.fds().cloexec(dirfd)?;
     let called = file.path().dentry.clone();
     let limits = t.group.limits.lock().clone();
-    let program = Program { file, path: shown, argv, envp };
+    let fixed = t.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE != 0;
+    let program = Program { file, path: shown, argv, envp, fixed };
     let watched = t.traced_by_unprivileged();
     let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file, watched);
     let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);

@@ -63,6 +63,7 @@ pub use zygote::StartError;
 use abi::Errno;
 use core::ops::Range;
 use fpu::Format;
+use host::guestmem::HostRange;
 use platform::{AddressSpace, Context, FutexWaiters, Gone, MapOp, Patcher, Patches, Platform};
 use std::sync::Arc;
 use stub::Stub;
@@ -156,6 +157,11 @@ struct Space {
 impl AddressSpace for Space {
     fn apply(&self, ops: &[MapOp]) -> Result<(), Gone> {
         self.stub.apply(ops)
+    }
+
+    fn vdso(&self) -> Option<(Range<u64>, HostRange<'static>)> {
+        let (start, end) = self.stub.core().region.vdso?;
+        Some((start..end, host::vdso::image((end - start) as usize)?))
     }
 
     fn set_patches(&self, patches: Arc<Patches>) {

@@ -2,6 +2,7 @@
 #include "waits.h"
 #include <elf.h>
 #include <sys/auxv.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 
@@ -401,4 +402,20 @@ CASE(set_user_id)
 	}
 	JOIN(q);
 	EXPECT_STR(get_file("out"), "4321\n");
+}
+
+/* Where a program's parts are. */
+static char *addresses(void)
+{
+	shell("grep -v heap /proc/self/maps | cut -d- -f1");
+	return strdup(get_file("out"));
+}
+
+CASE(addresses_are_random_unless_asked)
+{
+	CHECK(strcmp(addresses(), addresses()) != 0);
+	EXPECT_OK(personality(ADDR_NO_RANDOMIZE));
+	char *first = addresses();
+	CHECK(strlen(first) > 100);
+	EXPECT_STR(addresses(), first);
 }

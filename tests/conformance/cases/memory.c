@@ -1,6 +1,7 @@
 /* Address spaces: mmap and its errors, protection, faults, fork, mremap, brk, locks, the stack, /proc/self/maps. */
 #include "../harness.h"
 #include <sys/auxv.h>
+#include <sys/uio.h>
 
 #define PAGE 4096UL
 
@@ -567,4 +568,27 @@ CASE(low_addresses_on_request)
 	char *m = EXPECT_OK(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
 	CHECK((uintptr_t)m + PAGE <= 1UL << 31);
 	m[0] = 1;
+}
+
+CASE(the_vdso_is_memory_to_read)
+{
+	/* Code that the kernel put there: calls may read it, and not write to it. */
+	char *vdso = (char *)getauxval(AT_SYSINFO_EHDR), copy[64], again[64], name[8];
+	CHECK(vdso != NULL && !memcmp(vdso, "\177ELF", 4));
+	int fd = EXPECT_OK(open("f", O_RDWR | O_CREAT, 0600));
+	EXPECT_EQ(write(fd, vdso, 64), 64);
+	EXPECT_EQ(pread(fd, copy, 64, 0), 64);
+	CHECK(!memcmp(copy, vdso, 64));
+	EXPECT_ERRNO(pread(fd, vdso, 64, 0), EFAULT);
+	struct iovec to = {again, 64}, from = {vdso, 64};
+	EXPECT_EQ(process_vm_readv(getpid(), &to, 1, &from, 1, 0), 64);
+	CHECK(!memcmp(again, vdso, 64));
+	int mem = EXPECT_OK(open("/proc/self/mem", O_RDONLY));
+	EXPECT_EQ(pread(mem, again, 64, (off_t)(uintptr_t)(vdso + 64)), 64);
+	CHECK(!memcmp(again, vdso + 64, 64));
+	/* A string that ends in it. */
+	memcpy(name, vdso + 1, 3);
+	name[3] = 0;
+	CHECK(!strcmp(name, "ELF"));
+	EXPECT_ERRNO(open(vdso, O_RDONLY), ENOENT);
 }

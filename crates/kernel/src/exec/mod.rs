@@ -41,6 +41,8 @@ pub struct Program {
     pub argv: Vec<Vec<u8>>,
     /// Environment.
     pub envp: Vec<Vec<u8>>,
+    /// It always goes to the same addresses (`personality(ADDR_NO_RANDOMIZE)`), unless it gains privileges.
+    pub fixed: bool,
 }
 
 /// A program in memory.
@@ -120,7 +122,8 @@ pub fn load(
     let parts = elf::examine(&program.file, caller, &head, open)?;
     let stack_limit = limits.soft(abi::raw::general::RLIMIT_STACK);
     let user = kernel.platform.user_range();
-    let layout = Layout::new(&user, stack_limit, random_word);
+    let fixed = program.fixed && !stack::secure(&creds);
+    let layout = Layout::new(&user, stack_limit, || if fixed { 0 } else { random_word() });
     let space = kernel.platform.new_address_space()?;
     let patcher = kernel.platform.patcher();
     let limits = crate::memory_limits(limits, &creds);

@@ -97,7 +97,7 @@ pub(super) fn build(
     if let Some(vdso) = kernel.platform.vdso() {
         auxv.extend([AT_SYSINFO_EHDR, vdso.start]);
     }
-    let secure = u64::from(creds.ruid != creds.euid || creds.rgid != creds.egid);
+    let secure = u64::from(secure(creds));
     auxv.extend([AT_MINSIGSTKSZ, rustix::param::linux_minsigstksz().max(2048) as u64]);
     auxv.extend([AT_HWCAP, hwcap as u64, AT_PAGESZ, PAGE_SIZE, AT_CLKTCK, 100]);
     auxv.extend([AT_PHDR, image.phdr, AT_PHENT, 56, AT_PHNUM, image.phnum, AT_BASE, image.base, AT_FLAGS, 0]);
@@ -128,4 +128,9 @@ pub(super) fn build(
         auxv: auxv.iter().flat_map(|w| w.to_le_bytes()).collect(),
     });
     Ok(Registers { rip: image.start, rsp, eflags: EFLAGS, cs: USER_CS, ss: USER_SS, ..Registers::default() })
+}
+
+/// Whether the program has gained privileges (`AT_SECURE`).
+pub(super) fn secure(creds: &Credentials) -> bool {
+    creds.ruid != creds.euid || creds.rgid != creds.egid
 }
