@@ -6,7 +6,7 @@
 //! the Sentry thread that wakes it, or, to spin, kept off it. A thread that then runs for long is let go to any core.
 
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::LazyLock;
 
 /// Looks at the other side's word before sleeping: for about as long as waking an idle core takes.
@@ -45,6 +45,11 @@ impl Mover {
     /// For a thread that may have inherited another's place. Its id must belong to the stub.
     pub fn new(tid: i32) -> Mover {
         Mover { thread: Pid::from_raw(tid), place: Place::Unknown }
+    }
+
+    /// For the calling thread.
+    pub fn own() -> Mover {
+        Mover { thread: Some(gettid()), place: Place::Unknown }
     }
 
     /// Binds the thread, which is about to be woken, to the core of the caller, which is about to sleep.
@@ -150,6 +155,23 @@ impl Pace {
                 self.pause();
             }
         }
+    }
+}
+
+/// Keeps the calling thread, and what it makes meanwhile, on one core until this is dropped.
+pub struct OneCore(());
+
+impl OneCore {
+    pub fn stay() -> OneCore {
+        remember_cores();
+        Mover::own().bring_here();
+        OneCore(())
+    }
+}
+
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        Mover::own().let_go();
     }
 }
 

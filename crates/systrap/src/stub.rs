@@ -209,7 +209,8 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        self.core.bury(self.id, &self.life);
+        let guests = self.state.get_mut().idle.iter().map(|thread| thread.tid);
+        self.core.bury(self.id, &self.life, guests.chain([self.life.pid()]));
     }
 }
 

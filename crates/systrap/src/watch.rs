@@ -7,6 +7,7 @@ use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::local::Waiters;
 use crate::mapper::{Call, Channel, Proof};
+use crate::pace::{Mover, OneCore};
 use crate::shared::Shared;
 use crate::stub::Stub;
 use crate::text::{Entry, STUB_CLONE};
@@ -22,9 +23,11 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
-/// Stubs kept ready: enough for a pipeline of two programs, which take two each, one to fork and one to execute; and one
-/// that is only taken to be the zygote's heir.
+/// Stubs kept ready at most: enough for a pipeline of two programs, which take two each, one to fork and one to execute; and
+/// one that is only taken to be the zygote's heir. Before that many have been asked for, one more than that.
 const POOL: usize = 5;
+/// More threads than these are not moved to another core to die.
+const FEW: usize = 4;
 /// The watch thread's own key in the epoll set.
 const WAKE: u64 = 0;
 
@@ -83,6 +86,10 @@ pub struct Core {
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
     pool: Mutex<Vec<Arc<Stub>>>,
+    /// How many stubs have been asked for.
+    taken: AtomicUsize,
+    /// Which core the thread and the processes that it makes are kept off.
+    aside: Mutex<Mover>,
     /// Of dead stubs, for new ones.
     arenas: Mutex<Vec<Arena>>,
     epoll: OwnedFd,
@@ -102,6 +109,8 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 
 /// Starts the platform's thread and with it the zygote.
 pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartError> {
+    // Each of them waits for the next: to wake another core for that takes longer than the work.
+    let _here = OneCore::stay();
     let (send, receive) = mpsc::channel();
     let thread = std::thread::Builder::new().name("vizor-stubs".into()).spawn(move || {
         let core = match Core::new(maps, options) {
@@ -146,6 +155,8 @@ impl Core {
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),
+            taken: AtomicUsize::new(0),
+            aside: Mutex::new(rank::LEAF, Mover::own()),
             arenas: Mutex::new(rank::LEAF, Vec::new()),
             epoll,
             wake,
@@ -159,10 +170,13 @@ impl Core {
         let mut pool = self.pool.lock();
         let ready = if pool.len() > 1 { pool.pop() } else { None };
         drop(pool);
+        self.taken.fetch_add(1, Ordering::Relaxed);
         let stub = match ready {
             Some(stub) if !stub.life().dead() => Ok(stub),
             _ => self.create_stub(),
         };
+        // What takes this stub's place is made on another core, if there is one.
+        self.aside.lock().keep_away();
         self.wake();
         stub
     }
@@ -216,8 +230,10 @@ impl Core {
         }
     }
 
-    /// Kills a stub's process as the stub is dropped, and reaps it now or when it has died.
-    pub fn bury(&self, id: u64, life: &Life) {
+    /// Kills a stub's process as the stub is dropped, and reaps it now or when it has died. Its threads, which are these, die
+    /// on another core than the caller's, if there is one.
+    pub fn bury(&self, id: u64, life: &Life, threads: impl Iterator<Item = i32>) {
+        threads.take(FEW).for_each(|tid| Mover::new(tid).keep_away());
         life.kill();
         if !self.watched.lock().contains_key(&id) {
             reap(life.pidfd());
@@ -288,7 +304,11 @@ impl Core {
     }
 
     fn fill_pool(self: &Arc<Core>) {
-        while !self.stop.load(Ordering::SeqCst) && self.pool.lock().len() < POOL {
+        let wanted = match self.taken.load(Ordering::Relaxed) {
+            0 => 0,
+            taken => (taken + 1).min(POOL),
+        };
+        while !self.stop.load(Ordering::SeqCst) && self.pool.lock().len() < wanted {
             let Ok(stub) = self.create_stub() else { return };
             stub.prepare();
             self.pool.lock().push(stub);
