@@ -108,4 +108,77 @@ static inline __attribute__((unused)) int readable_bytes(int fd)
 	return n;
 }
 
+/* A pair without echo. Input is taken in some time after the master's write; with echo, what is echoed has been. */
+static inline __attribute__((unused)) struct pty quiet(void)
+{
+	struct pty t = pty_new();
+	local_flags(t.slave, ECHO, 0);
+	return t;
+}
+
+static inline __attribute__((unused)) void input_flags(int fd, tcflag_t clear, tcflag_t set)
+{
+	struct termios tio;
+	EXPECT_OK(tcgetattr(fd, &tio));
+	tio.c_iflag = (tio.c_iflag & ~clear) | set;
+	EXPECT_OK(tcsetattr(fd, TCSANOW, &tio));
+}
+
+static inline __attribute__((unused)) void output_flags(int fd, tcflag_t clear, tcflag_t set)
+{
+	struct termios tio;
+	EXPECT_OK(tcgetattr(fd, &tio));
+	tio.c_oflag = (tio.c_oflag & ~clear) | set;
+	EXPECT_OK(tcsetattr(fd, TCSANOW, &tio));
+}
+
+static inline __attribute__((unused)) void wait_readable(int fd, int bytes)
+{
+	while (readable_bytes(fd) < bytes)
+		sleep_ms(1);
+}
+
+static inline __attribute__((unused)) void control_char(int fd, int which, int value)
+{
+	struct termios tio;
+	EXPECT_OK(tcgetattr(fd, &tio));
+	tio.c_cc[which] = value;
+	EXPECT_OK(tcsetattr(fd, TCSANOW, &tio));
+}
+
+/* Types something, and what it is echoed as must come back: so it has been taken in. */
+#define TYPED(t, text, echo)                                                             \
+	do {                                                                             \
+		type((t).master, text);                                                  \
+		EXPECT_COMES((t).master, echo);                                          \
+	} while (0)
+
+/* Types something that makes a line, and this line must be read. */
+#define LINE(t, text, want)                                                              \
+	do {                                                                             \
+		type((t).master, text);                                                  \
+		EXPECT_READ((t).slave, want);                                            \
+	} while (0)
+
+/* Writes to the slave, and the master must read this. */
+#define PRINTED(t, text, want)                                                           \
+	do {                                                                             \
+		type((t).slave, text);                                                   \
+		EXPECT_COMES((t).master, want);                                          \
+	} while (0)
+
+static inline __attribute__((unused)) int pty_number(int master)
+{
+	int n = -1;
+	EXPECT_OK(ioctl(master, TIOCGPTN, &n));
+	return n;
+}
+
+static inline __attribute__((unused)) const char *pty_name(int master)
+{
+	static char name[32];
+	snprintf(name, sizeof name, "/dev/pts/%d", pty_number(master));
+	return name;
+}
+
 #endif

@@ -2,36 +2,6 @@
 #include "terminal.h"
 #include <sys/utsname.h>
 
-/* On a pair, input is taken in some time after the master's write: what is echoed has been taken in. */
-static struct pty quiet(void)
-{
-	struct pty t = pty_new();
-	local_flags(t.slave, ECHO, 0);
-	return t;
-}
-
-static void input_flags(int fd, tcflag_t clear, tcflag_t set)
-{
-	struct termios tio;
-	EXPECT_OK(tcgetattr(fd, &tio));
-	tio.c_iflag = (tio.c_iflag & ~clear) | set;
-	EXPECT_OK(tcsetattr(fd, TCSANOW, &tio));
-}
-
-static void output_flags(int fd, tcflag_t clear, tcflag_t set)
-{
-	struct termios tio;
-	EXPECT_OK(tcgetattr(fd, &tio));
-	tio.c_oflag = (tio.c_oflag & ~clear) | set;
-	EXPECT_OK(tcsetattr(fd, TCSANOW, &tio));
-}
-
-static void wait_readable(int fd, int bytes)
-{
-	while (readable_bytes(fd) < bytes)
-		sleep_ms(1);
-}
-
 CASE(settings_of_a_new_terminal)
 {
 	struct pty t = pty_new();

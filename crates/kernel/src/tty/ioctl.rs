@@ -92,7 +92,9 @@ impl Tty {
                 self.set_winsize(get::<Winsize>(caller, arg)?);
                 Ok(0)
             }
-            n::TCFLSH | n::TCXONC | n::TCSBRK | n::TCSBRKP => self.line_control(task, side, cmd, arg),
+            n::TCFLSH | n::TCXONC | n::TCSBRK | n::TCSBRKP | n::TIOCSBRK | n::TIOCCBRK => {
+                self.line_control(task, side, cmd, arg)
+            }
             n::FIONREAD => {
                 let count = self.side_call(side, |ldisc, side, _| ldisc.fionread(side));
                 put(caller, arg, &i32::try_from(count).unwrap_or(i32::MAX))
