@@ -15,8 +15,9 @@ use platform::{Access, Code, JUMP, MapOp, Patch, Patcher, Patches};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-/// A site is patched after so many traps: about when the patch has cost less than the traps it saves.
-const TRAPS: u32 = 8;
+/// A site is patched after so many traps: when the process is likely to live long enough for the patch, which costs as much
+/// as ten of them or more, to pay.
+const TRAPS: u32 = 16;
 /// A site that can't be patched.
 const NEVER: u32 = u32::MAX;
 /// Sites that are counted at once.
@@ -339,9 +340,10 @@ impl MemoryManager {
         found
     }
 
-    /// For a fork: the same patches, none of them mapped yet.
+    /// For a fork: the same patches, none of them mapped yet. The child counts its own traps: it may live for a few calls only,
+    /// as all of its kind.
     pub(crate) fn copy_patches(&self, state: &State, copy: &mut State) {
-        copy.patches.traps.clone_from(&state.patches.traps);
+        copy.patches.traps = state.patches.traps.iter().filter(|(_, n)| **n == NEVER).map(|(s, n)| (*s, *n)).collect();
         copy.patches.shadows.clone_from(&state.patches.shadows);
         copy.patches.sites = state.patches.sites.clone();
         copy.patches.forget_installed();
