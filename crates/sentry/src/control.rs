@@ -74,6 +74,12 @@ impl Request {
 }
 
 impl Report {
+    /// Whether it tells of the guest's end.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, Report::Exited(_) | Report::Killed(_))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         match self {

@@ -162,6 +162,10 @@ impl Finder<'_> {
         ops::open_exec(&self.cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new)
     }
 
+    fn has_file(&self, path: &[u8]) -> bool {
+        self.cx.resolve(At::cwd(path), WalkFlags::FOLLOW).is_ok_and(|place| !place.dentry.is_dir())
+    }
+
     fn load(&self, path: &[u8], argv: Vec<Vec<u8>>) -> Result<Loaded, Refusal> {
         let file = self.open(path).map_err(Refusal::Open)?;
         let program = Program { file, path: path.to_vec(), argv, envp: self.spec.env.clone(), fixed: false };
@@ -206,8 +210,9 @@ fn find(
             match finder.attempt(&candidate) {
                 Ok(loaded) => return Ok(loaded),
                 Err(Refusal::Open(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG)) => {}
-                // Another directory may have one that can be executed.
-                Err(Refusal::Open(Errno::EACCES)) => denied = denied.or(Some(candidate)),
+                // Another directory may have one that can be executed. What can't be seen or is none does not count, as in shells.
+                Err(Refusal::Open(Errno::EACCES)) if finder.has_file(&candidate) => denied = denied.or(Some(candidate)),
+                Err(Refusal::Open(Errno::EACCES)) => {}
                 Err(refusal) => return Err(explain(&finder, &candidate, &refusal)),
             }
         }

@@ -132,8 +132,7 @@ impl Reactor {
     /// Tells the command what has been put off, and ends the process after the end of the guest.
     fn report(&self, mut console: Option<&mut Console>) {
         loop {
-            let Some(report) = self.reports.lock().front().cloned() else { return };
-            let last = matches!(report, Report::Exited(_) | Report::Killed(_));
+            let Some(last) = self.reports.lock().front().map(Report::is_last) else { return };
             if let Some(console) = console.as_deref_mut()
                 && last
                 && !console.finish()
@@ -141,11 +140,14 @@ impl Reactor {
                 // The stream is full; it wakes the reactor when it has room.
                 return;
             }
-            let _ = self.control.report(&report);
-            if last {
-                confine::end(0);
+            // Locked until it is sent: another thread may send the rest, and end the process.
+            let mut reports = self.reports.lock();
+            if let Some(report) = reports.pop_front() {
+                let _ = self.control.report(&report);
+                if report.is_last() {
+                    confine::end(0);
+                }
             }
-            self.reports.lock().pop_front();
         }
     }
 }

@@ -147,6 +147,13 @@ fn what_cannot_run_has_a_shells_status() {
         (&["/no/such/file"], 127, "/no/such/file: No such file or directory"),
         (&["/usr"], 126, "/usr: is a directory"),
         (&["/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (&["--env", "PATH=/:/etc", "usr"], 127, "usr: command not found"),
+        (&["--env", "PATH=/:/etc", "passwd"], 126, "/etc/passwd: Permission denied"),
+        (
+            &["--user", "1000:1000", "--volume", "/tmp:/root", "--env", "PATH=/proc/1/fd:/bin", "none"],
+            127,
+            "none: command not found",
+        ),
         (&["--rootfs", "/no/such/root", "true"], 125, "/no/such/root: No such file or directory"),
         (&["--rootfs", "/etc/passwd", "true"], 125, "not a directory"),
         (&["--cwd", "/no/such/dir", "true"], 125, "--cwd /no/such/dir: No such file or directory"),
