@@ -141,6 +141,9 @@ pub fn update_flags(
         // What is always ready has nobody to tell; Linux leaves the flag off.
         return file.update_flags(mask - OpenFlags::ASYNC, value);
     };
+    if mask.contains(OpenFlags::ASYNC) && (file.flags() ^ value).contains(OpenFlags::ASYNC) {
+        file.ops().check_async()?;
+    }
     file.update_flags(mask, value)?;
     if !mask.contains(OpenFlags::ASYNC) {
         return Ok(());

@@ -81,6 +81,8 @@ pub struct Kernel {
     pub futexes: FutexTable,
     /// Timers.
     pub timers: Timers,
+    /// What all terminals share.
+    pub terminals: crate::tty::Terminals,
     /// Tracing and logging.
     pub trace: Trace,
     /// Sends the signals of `O_ASYNC`.
@@ -138,6 +140,7 @@ impl Kernel {
             ipc: parts.ipc,
             futexes,
             timers: Timers::default(),
+            terminals: crate::tty::Terminals::default(),
             trace: parts.trace,
             async_sender: AsyncSender::default(),
             shm_mount: OnceLock::new(),

@@ -332,6 +332,14 @@ impl LineDiscipline {
         self.hang_up(effects);
     }
 
+    /// Hangs the master up (`TIOCVHANGUP` on it): what it has not read is gone. The slave goes on, though nobody reads it.
+    pub fn hang_up_master(&mut self, effects: &mut Effects) {
+        self.out.flush_delivered();
+        self.packet = false;
+        self.effects.wake |= Wake::all();
+        self.finish(effects);
+    }
+
     /// Hangs the slave up (`vhangup`, or its session's leader exits): everything unread is discarded and the settings are
     /// those of a new pty. That open descriptions of the slave are dead from then on is their owner's matter.
     pub fn hang_up(&mut self, effects: &mut Effects) {

@@ -198,6 +198,16 @@ impl OutputQueue {
         len
     }
 
+    /// Puts a byte into the master's read buffer, behind what is there; says whether there was room.
+    pub(crate) fn insert_delivered(&mut self, c: u8) -> bool {
+        let room = self.delivered < MASTER_BUFFER;
+        if room {
+            self.bytes.insert(self.delivered, c);
+            self.delivered += 1;
+        }
+        room
+    }
+
     /// Discards what the master has not been given yet.
     pub(crate) fn flush_pending(&mut self) {
         self.account.flush();

@@ -29,12 +29,21 @@ impl LineDiscipline {
         taken
     }
 
-    /// A byte as if typed, put in from the slave's side (`TIOCSTI`): ahead of what waits for room, and lost if there is none.
-    pub fn simulate_input(&mut self, c: u8, effects: &mut Effects) {
-        let stalled = self.no_room;
-        self.receive(&[c]);
-        self.no_room = stalled;
-        self.deliver_output();
+    /// A byte as if it had come in from the other side (`TIOCSTI`): ahead of what waits for room, and lost if there is none.
+    pub fn simulate_input(&mut self, side: Side, c: u8, effects: &mut Effects) {
+        match side {
+            Side::Slave => {
+                let stalled = self.no_room;
+                self.receive(&[c]);
+                self.no_room = stalled;
+                self.deliver_output();
+            }
+            Side::Master => {
+                if self.out.insert_delivered(c) {
+                    self.effects.wake |= Wake::MASTER_READ;
+                }
+            }
+        }
         self.finish(effects);
     }
 

@@ -123,9 +123,9 @@ pub fn sandbox(
     let info = rustix::system::sysinfo();
     let frames = FrameAllocator::new(file, info.totalram.saturating_mul(u64::from(info.mem_unit)));
     let devices = Devices::new(&frames, Box::new(Fifos));
-    let terminals = DevPts::new(devpts::Options::default());
+    let terminals = DevPts::new(devpts::Options::default(), true);
     for major in [5, kernel::tty::PTS_MAJOR] {
-        devices.register(major, Arc::new(TerminalDevices { default: terminals.clone() }));
+        devices.register(major, Arc::new(TerminalDevices));
     }
     let root = root_fs(spec, trees.root, &frames)?;
     let root = Mount::new(root.clone(), Dentry::root(root.root()), b"none", MountFlags::empty());
@@ -177,7 +177,7 @@ fn mount_machine(kernel: &Arc<Kernel>, make: bool) {
 }
 
 /// What mount(2) can mount.
-fn register_types(kernel: &Kernel) {
+fn register_types(kernel: &Arc<Kernel>) {
     let tmpfs: FsMaker = Arc::new(|kernel, caller, data| {
         let creds = caller.creds();
         let own = Options { uid: creds.fsuid, gid: creds.fsgid, ..Options::limited(&kernel.frames) };
@@ -186,6 +186,14 @@ fn register_types(kernel: &Kernel) {
     });
     kernel.register_fs("tmpfs", tmpfs.clone());
     kernel.register_fs("ramfs", tmpfs);
+    let weak = Arc::downgrade(kernel);
+    let devpts: FsMaker = Arc::new(move |_, _, data| {
+        let data = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        let instance = DevPts::new(devpts::Options::parse(data)?, false);
+        instance.bind(&weak.upgrade().ok_or(Errno::EIO)?);
+        Ok(instance)
+    });
+    kernel.register_fs("devpts", devpts);
 }
 
 /// The Sentry as the superuser of its sandbox.

@@ -267,6 +267,14 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// Whether `O_ASYNC` may change (a terminal that was hung up refuses).
+    ///
+    /// # Errors
+    /// `ENOTTY`.
+    fn check_async(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// One descriptor of it was closed (for POSIX locks and the like).
     fn flush(&self, caller: &dyn Caller) {
         let _ = caller;

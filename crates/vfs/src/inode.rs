@@ -67,6 +67,15 @@ pub trait FileSystem: Send + Sync + Any {
         String::new()
     }
 
+    /// The options of `MS_REMOUNT`, for a file system that has some.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown or malformed option; nothing has changed then.
+    fn reconfigure(&self, data: &[u8]) -> Result<(), Errno> {
+        let _ = data;
+        Ok(())
+    }
+
     /// Whether names may come and go without this kernel knowing (a writable host directory, /proc): a cached dentry
     /// is then only used after [`Inode::revalidate`], and a missing name is never remembered.
     fn volatile(&self) -> bool {

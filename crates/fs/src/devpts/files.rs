@@ -3,11 +3,12 @@
 //! Every open makes a new description of its own, whose flags, owner and access mode nobody else sees.
 
 use super::DevPts;
+use super::nodes::{Directory, Multiplexer, SlaveNode};
 use crate::dev::CharDriver;
 use abi::Errno;
 use host::io::{Sink, Source};
 use kernel::CurrentTask;
-use kernel::tty::{Opener, SlaveLife, Tty};
+use kernel::tty::{Opener, PTS_MAJOR, SlaveLife, Tty};
 use ldisc::Side;
 use std::any::Any;
 use std::sync::Arc;
@@ -46,18 +47,27 @@ struct Peer<'a> {
 }
 
 impl Peer<'_> {
-    /// The slave's name. A `ptmx` outside of devpts, as in /dev, belongs to the devpts at `pts` beside it.
+    /// The slave's name.
     fn place(&self, task: &CurrentTask) -> Result<PathRef, Errno> {
         let master = self.master.path();
-        let name = self.tty.index().to_string();
-        let (dentry, path) = if master.inode().as_any().is::<super::nodes::Multiplexer>() {
-            (master.mount.root().clone(), name)
-        } else {
-            (master.dentry.parent().ok_or(Errno::ENODEV)?, format!("pts/{name}"))
-        };
-        let start = PathRef { dentry, mount: master.mount.clone() };
-        task.walk_cx().resolve(At { start: Some(&start), path: path.as_bytes() }, WalkFlags::empty())
+        let inside = master.inode().as_any().is::<Multiplexer>();
+        let name = self.tty.index();
+        beside(task, master, &if inside { name.to_string() } else { format!("pts/{name}") })
     }
+}
+
+/// What is at a path from the directory of a `ptmx`.
+fn beside(task: &CurrentTask, ptmx: &PathRef, path: &str) -> Result<PathRef, Errno> {
+    let dentry = ptmx.dentry.parent().ok_or(Errno::ENODEV)?;
+    let start = PathRef { dentry, mount: ptmx.mount.clone() };
+    task.walk_cx().resolve(At { start: Some(&start), path: path.as_bytes() }, WalkFlags::empty())
+}
+
+/// The instance that a `ptmx` outside of devpts, as in /dev, is for: the one mounted at `pts` beside it.
+fn instance_beside(task: &CurrentTask, ptmx: &PathRef) -> Result<Arc<DevPts>, Errno> {
+    let pts = beside(task, ptmx, "pts")?;
+    let root: Option<&Directory> = pts.inode().as_any().downcast_ref();
+    root.and_then(Directory::instance).ok_or(Errno::ENODEV)
 }
 
 impl Opener for Peer<'_> {
@@ -91,6 +101,9 @@ impl FileOps for MasterFile {
     }
 
     fn ioctl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        if self.tty.is_master_dead() {
+            return Err(if cmd == abi::raw::ioctl::TIOCSPGRP { Errno::ENOTTY } else { Errno::EIO }.into());
+        }
         let peer = Peer { tty: &self.tty, master: file };
         self.tty.ioctl(Side::Master, file, caller, cmd, arg, &peer)
     }
@@ -105,6 +118,10 @@ impl FileOps for MasterFile {
 
     fn default_owner(&self, caller: &dyn Caller) -> Option<OwnerKind> {
         Some(self.default_owner_of(caller))
+    }
+
+    fn check_async(&self) -> Result<(), Errno> {
+        if self.tty.is_master_dead() { Err(Errno::ENOTTY) } else { Ok(()) }
     }
 
     fn release(&self, _flags: OpenFlags) {
@@ -188,16 +205,17 @@ impl FileOps for SlaveFile {
         Some(self.default_owner_of(caller))
     }
 
+    fn check_async(&self) -> Result<(), Errno> {
+        if self.tty.is_dead(self.life) { Err(Errno::ENOTTY) } else { Ok(()) }
+    }
+
     fn release(&self, _flags: OpenFlags) {
-        self.tty.slave_released(self.life);
+        self.tty.slave_released();
     }
 }
 
 /// The drivers of `/dev/tty` (5:0), `/dev/ptmx` (5:2) and of the slaves (136).
-pub struct TerminalDevices {
-    /// The instance that `/dev/ptmx` outside of any devpts means.
-    pub default: Arc<DevPts>,
-}
+pub struct TerminalDevices;
 
 impl CharDriver for TerminalDevices {
     fn open(
@@ -216,10 +234,15 @@ impl CharDriver for TerminalDevices {
                 SlaveFile::open(&tty, at, flags | OpenFlags::NOCTTY, caller, privileged)
             }
             (5, 2) => {
-                let own = at.inode().as_any().is::<super::nodes::Multiplexer>();
-                if own { at.inode().open(at, flags, caller) } else { open_master(&self.default, at, flags, caller) }
+                if at.inode().as_any().is::<Multiplexer>() {
+                    return at.inode().open(at, flags, caller);
+                }
+                let task: &CurrentTask = caller.as_any().downcast_ref().ok_or(Errno::ENXIO)?;
+                open_master(&instance_beside(task, at)?, at, flags, caller)
             }
-            _ if at.inode().as_any().is::<super::nodes::SlaveNode>() => at.inode().open(at, flags, caller),
+            (PTS_MAJOR, _) if at.inode().as_any().is::<SlaveNode>() => at.inode().open(at, flags, caller),
+            // A node of a terminal's number elsewhere is nobody's.
+            (PTS_MAJOR, _) => Err(Errno::EIO),
             _ => Err(Errno::ENXIO),
         }
     }

@@ -20,9 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use vfs::{Caller, FileSystem, Inode, StatFs};
 
-/// Linux's `kernel.pty.max`.
-const PTY_MAX: u32 = 4096;
-
 /// Inode numbers: the root is 1, ptmx 2, terminal `n` is `n + 3`.
 const FIRST_SLAVE_INO: u64 = 3;
 
@@ -37,7 +34,9 @@ struct Slot {
 pub struct DevPts {
     this: Weak<DevPts>,
     dev: u64,
-    options: Options,
+    options: Mutex<Options>,
+    /// It is the sandbox's first, which may use up what is reserved.
+    first: bool,
     /// Known once the kernel is made; the instance is among the parts it is made from.
     kernel: OnceLock<Weak<Kernel>>,
     slots: Mutex<BTreeMap<u32, Slot>>,
@@ -46,13 +45,14 @@ pub struct DevPts {
 }
 
 impl DevPts {
-    /// A new, empty instance.
+    /// A new, empty instance; `first` for the one that the sandbox starts with.
     #[must_use]
-    pub fn new(options: Options) -> Arc<DevPts> {
+    pub fn new(options: Options, first: bool) -> Arc<DevPts> {
         Arc::new_cyclic(|this| DevPts {
             this: this.clone(),
             dev: vfs::anon::anonymous_dev(),
-            options,
+            options: Mutex::new(rank::LEAF, options),
+            first,
             kernel: OnceLock::new(),
             slots: Mutex::new(rank::INODE, BTreeMap::new()),
             root: OnceLock::new(),
@@ -72,16 +72,17 @@ impl DevPts {
     pub fn new_pair(&self, caller: &dyn Caller) -> Result<Arc<Tty>, Errno> {
         let kernel = self.kernel.get().cloned().unwrap_or_default();
         let creds = caller.creds();
+        let options = *self.options.lock();
         let mut slots = self.slots.lock();
         slots.retain(|_, slot| slot.tty.strong_count() > 0);
         let index = (0..).zip(slots.keys()).find(|(at, key)| at != *key).map_or(slots.len() as u32, |(at, _)| at);
-        if index >= self.options.max.min(PTY_MAX) {
+        if options.max > 0 && index >= options.max {
             return Err(Errno::ENOSPC);
         }
-        let tty = Tty::new(index, kernel);
-        let uid = self.options.uid.unwrap_or(creds.fsuid);
-        let gid = self.options.gid.unwrap_or(creds.fsgid);
-        let node = SlaveNode::new(self.this.clone(), &tty, self.dev, self.options.mode, uid, gid);
+        let tty = Tty::new(index, kernel, self.first)?;
+        let uid = options.uid.unwrap_or(creds.fsuid);
+        let gid = options.gid.unwrap_or(creds.fsgid);
+        let node = SlaveNode::new(self.this.clone(), &tty, self.dev, options.mode, uid, gid);
         slots.insert(index, Slot { tty: Arc::downgrade(&tty), node: Some(node) });
         Ok(tty)
     }
@@ -103,7 +104,7 @@ impl DevPts {
     }
 
     fn multiplexer(&self) -> Arc<Multiplexer> {
-        let make = || Multiplexer::new(self.this.clone(), self.dev, self.options.ptmx_mode);
+        let make = || Multiplexer::new(self.this.clone(), self.dev, self.options.lock().ptmx_mode);
         self.multiplexer.get_or_init(make).clone()
     }
 }
@@ -127,7 +128,15 @@ impl FileSystem for DevPts {
     }
 
     fn show_options(&self) -> String {
-        self.options.show()
+        self.options.lock().show()
+    }
+
+    /// What is not named goes back to what it is by default. Terminals that exist stay as they are; `ptmx` changes.
+    fn reconfigure(&self, data: &[u8]) -> Result<(), Errno> {
+        let options = Options::parse(std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?)?;
+        *self.options.lock() = options;
+        self.multiplexer().set_mode(options.ptmx_mode);
+        Ok(())
     }
 
     fn volatile(&self) -> bool {

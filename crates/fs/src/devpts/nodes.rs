@@ -86,7 +86,11 @@ macro_rules! node_inode {
         fn as_any(&self) -> &dyn Any {
             self
         }
+    };
+}
 
+macro_rules! plain_set_attr {
+    () => {
         fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
             self.node.set(set);
             Ok(())
@@ -101,6 +105,11 @@ pub(super) struct Directory {
 }
 
 impl Directory {
+    /// The instance whose root this is.
+    pub(super) fn instance(&self) -> Option<Arc<DevPts>> {
+        self.fs.upgrade()
+    }
+
     pub(super) fn new(fs: Weak<DevPts>, dev: u64) -> Arc<Directory> {
         Arc::new(Directory { fs, node: Node::new(dev, 1, FileType::Directory, 0, 0o755, (0, 0)) })
     }
@@ -119,6 +128,8 @@ impl Inode for Directory {
     }
 
     node_inode!();
+
+    plain_set_attr!();
 
     fn open(&self, at: &PathRef, flags: OpenFlags, _caller: &dyn Caller) -> Result<OpenFile, Errno> {
         Ok(OpenFile::new(at.clone(), flags, Box::new(Listing(self.fs.clone()))))
@@ -191,6 +202,10 @@ impl Multiplexer {
     pub(super) fn new(fs: Weak<DevPts>, dev: u64, perm: u32) -> Arc<Multiplexer> {
         Arc::new(Multiplexer { fs, node: Node::new(dev, 2, FileType::CharDevice, makedev(5, 2), perm, (0, 0)) })
     }
+
+    pub(super) fn set_mode(&self, perm: u32) {
+        self.node.meta.lock().perm = perm;
+    }
 }
 
 impl Inode for Multiplexer {
@@ -199,6 +214,8 @@ impl Inode for Multiplexer {
     }
 
     node_inode!();
+
+    plain_set_attr!();
 
     fn open(&self, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno> {
         open_master(&self.fs.upgrade().ok_or(Errno::EIO)?, at, flags, caller)
@@ -232,8 +249,22 @@ impl SlaveNode {
 }
 
 impl Inode for SlaveNode {
+    /// The times of transfers are the terminal's.
     fn attr(&self) -> Result<Attr, Errno> {
-        Ok(Attr { nlink: u32::from(self.is_listed()), ..self.node.attr() })
+        let mut attr = Attr { nlink: u32::from(self.is_listed()), ..self.node.attr() };
+        if let Some(tty) = self.tty.upgrade() {
+            (attr.atime.sec, attr.mtime.sec) = tty.times();
+        }
+        Ok(attr)
+    }
+
+    fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
+        self.node.set(set);
+        if let Some(tty) = self.tty.upgrade() {
+            let now = self.node.meta.lock();
+            tty.set_times(set.atime.map(|_| now.atime.sec), set.mtime.map(|_| now.mtime.sec));
+        }
+        Ok(())
     }
 
     node_inode!();

@@ -14,13 +14,16 @@ pub struct Options {
     pub mode: u32,
     /// Permission bits of `ptmx`.
     pub ptmx_mode: u32,
-    /// How many terminals there may be.
+    /// How many terminals there may be; 0 for any number.
     pub max: u32,
 }
 
+/// Most terminals of an instance (`NR_UNIX98_PTY_MAX`).
+const MAX: u32 = 1 << 20;
+
 impl Default for Options {
     fn default() -> Options {
-        Options { uid: None, gid: None, mode: 0o600, ptmx_mode: 0, max: 1 << 20 }
+        Options { uid: None, gid: None, mode: 0o600, ptmx_mode: 0, max: MAX }
     }
 }
 
@@ -33,15 +36,19 @@ impl Options {
         let mut options = Options::default();
         for option in data.split(',').filter(|o| !o.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            let number = || value.parse::<u32>().map_err(|_| Errno::EINVAL);
-            let octal = || u32::from_str_radix(value, 8).map(|m| m & 0o777).map_err(|_| Errno::EINVAL);
+            let digits = value.bytes().all(|b| b.is_ascii_digit());
+            let parsed = |radix| u32::from_str_radix(value, radix).ok().filter(|_| digits).ok_or(Errno::EINVAL);
+            let number = || parsed(10);
+            let octal = || parsed(8).map(|mode| mode & 0o7777);
+            // The highest number stands for no id at all.
+            let id = || number().and_then(|id| if id == u32::MAX { Err(Errno::EINVAL) } else { Ok(id) });
             match key {
                 "newinstance" if value.is_empty() => {}
-                "uid" => options.uid = Some(number()?),
-                "gid" => options.gid = Some(number()?),
+                "uid" => options.uid = Some(id()?),
+                "gid" => options.gid = Some(id()?),
                 "mode" => options.mode = octal()?,
                 "ptmxmode" => options.ptmx_mode = octal()?,
-                "max" if number()? <= 1 << 20 => options.max = number()?,
+                "max" if number()? <= MAX => options.max = number()?,
                 _ => return Err(Errno::EINVAL),
             }
         }
@@ -58,7 +65,7 @@ impl Options {
             let _ = write!(text, ",gid={gid}");
         }
         let _ = write!(text, ",mode={:03o},ptmxmode={:03o}", self.mode, self.ptmx_mode);
-        if self.max < 1 << 20 {
+        if self.max < MAX {
             let _ = write!(text, ",max={}", self.max);
         }
         text
@@ -75,7 +82,7 @@ mod tests {
         let options = Options::parse("newinstance,gid=5,mode=620,ptmxmode=666,max=8").unwrap();
         assert_eq!(options.show(), ",gid=5,mode=620,ptmxmode=666,max=8");
         assert_eq!(Options::parse("").unwrap().show(), ",mode=600,ptmxmode=000");
-        for bad in ["x", "mode=9", "gid=-1", "max=99999999", "newinstance=1"] {
+        for bad in ["x", "mode", "mode=9", "gid=-1", "uid=+1", "uid=4294967295", "max=99999999", "newinstance=1"] {
             assert_eq!(Options::parse(bad), Err(Errno::EINVAL), "{bad}");
         }
     }

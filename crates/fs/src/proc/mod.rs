@@ -20,6 +20,7 @@ mod root;
 mod status;
 mod sysctl;
 mod target;
+mod terminals;
 
 use crate::synth::{Node, SynthFs};
 use abi::Errno;

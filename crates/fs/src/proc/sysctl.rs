@@ -1,6 +1,6 @@
 //! /proc/sys: Linux's settings with the values that hold here. Few can be changed.
 
-use super::Shared;
+use super::{Shared, terminals};
 use crate::synth::{Static, written_word};
 use abi::Errno;
 use kernel::Uts;
@@ -257,14 +257,7 @@ pub(super) fn tree(shared: &Arc<Shared>) -> Static {
         ("version", Static::text(format!("{}\n", shared.about.version))),
         ("ns_last_pid", last_pid(shared)),
         ("random", random(shared)),
-        (
-            "pty",
-            Static::dir([
-                ("max", Static::setting("4096\n")),
-                ("nr", Static::text("0\n")),
-                ("reserve", Static::setting("1024\n")),
-            ]),
-        ),
+        ("pty", terminals::pty(shared)),
         ("keys", Static::dir([("maxkeys", Static::setting("200\n")), ("maxbytes", Static::setting("20000\n"))])),
         (
             "seccomp",
@@ -304,7 +297,7 @@ pub(super) fn tree(shared: &Arc<Shared>) -> Static {
         ("user", Static::dir([("max_user_namespaces", Static::setting("0\n"))])),
         ("abi", Static::dir([])),
         ("debug", Static::dir([])),
-        ("dev", Static::dir([])),
+        ("dev", Static::dir([("tty", terminals::tty(shared))])),
     ])
 }
 

@@ -3,6 +3,7 @@
 use super::Tty;
 use crate::kernel::Kernel;
 use abi::signal::{SIGCONT, SIGHUP, SigInfo, code};
+use ldisc::Side;
 use std::sync::Arc;
 use vfs::wait::Events;
 
@@ -20,7 +21,6 @@ impl Tty {
         let (session, foreground) = self.with(|state, effects| {
             state.ldisc.hang_up(effects);
             state.life += 1;
-            state.slaves = 0;
             (state.session.take(), state.foreground.take())
         });
         self.slave_queue.notify(Events::all());
@@ -53,7 +53,21 @@ impl Tty {
         }
     }
 
-    /// Hangs up as vhangup(2) and `TIOCVHANGUP` do.
+    /// Hangs one side up, as `TIOCVHANGUP` on it does. The other side does not hear of it.
+    pub(super) fn hang_up_side(&self, side: Side) {
+        match side {
+            Side::Slave => self.vhangup(),
+            Side::Master => {
+                self.with(|state, effects| {
+                    state.master_dead = true;
+                    state.ldisc.hang_up_master(effects);
+                });
+                self.master_queue.notify(Events::all());
+            }
+        }
+    }
+
+    /// Hangs the slave up (vhangup(2)).
     pub fn vhangup(&self) {
         if let Some(kernel) = self.kernel.upgrade() {
             self.hang_up(&kernel);

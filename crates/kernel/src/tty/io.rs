@@ -35,11 +35,11 @@ impl Tty {
     /// `EIO` if it is locked or the master is gone, `EBUSY` if somebody has it for himself.
     pub fn open_slave(&self, privileged: bool) -> Result<SlaveLife, Errno> {
         let mut state = self.state.lock();
+        if state.exclusive && !privileged && state.master_open {
+            return Err(Errno::EBUSY);
+        }
         if state.locked || !state.master_open {
             return Err(Errno::EIO);
-        }
-        if state.exclusive && state.slaves > 0 && !privileged {
-            return Err(Errno::EBUSY);
         }
         state.slaves += 1;
         state.ldisc.slave_opened();
@@ -47,14 +47,10 @@ impl Tty {
     }
 
     /// A description of the slave is gone.
-    pub fn slave_released(&self, life: SlaveLife) {
+    pub fn slave_released(&self) {
         self.with(|state, effects| {
-            if life.0 != state.life {
-                return;
-            }
             state.slaves = state.slaves.saturating_sub(1);
             if state.slaves == 0 {
-                state.exclusive = false;
                 state.ldisc.slave_closed(effects);
             }
         });
@@ -83,7 +79,12 @@ impl Tty {
         let nonblock = io.nonblock || io.call.must_finish();
         let result = self.with(|state, effects| state.ldisc.read(&mut read.op, &mut read.buf, nonblock, now, effects));
         match result {
-            ReadResult::Done(len) => Ok(dst.put(read.buf.get(..len).unwrap_or_default())?),
+            ReadResult::Done(len) => {
+                if len > 0 {
+                    Tty::touch(&self.read_at);
+                }
+                Ok(dst.put(read.buf.get(..len).unwrap_or_default())?)
+            }
             ReadResult::WouldBlock => Err(IoError::WouldBlock),
             ReadResult::HungUp if self.is_dead(life) => Ok(0),
             ReadResult::HungUp => Err(Errno::EIO.into()),
@@ -103,6 +104,12 @@ impl Tty {
         self.state.lock().life != life.0
     }
 
+    /// Whether the master was hung up.
+    #[must_use]
+    pub fn is_master_dead(&self) -> bool {
+        self.state.lock().master_dead
+    }
+
     /// write(2) on the slave.
     ///
     /// # Errors
@@ -111,14 +118,18 @@ impl Tty {
         if let Some(task) = task(io.caller) {
             self.check_write(task)?;
         }
-        self.write(src, |tty, bytes| {
+        let done = self.write(src, |tty, bytes| {
             tty.with(|state, effects| {
                 if state.life != life.0 {
                     return Err(Errno::EIO);
                 }
                 state.ldisc.output(bytes, effects)
             })
-        })
+        })?;
+        if done > 0 {
+            Tty::touch(&self.written_at);
+        }
+        Ok(done)
     }
 
     /// write(2) on the master: as if typed.
@@ -126,7 +137,13 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn write_master(&self, src: &mut dyn Source) -> Result<usize, IoError> {
-        self.write(src, |tty, bytes| tty.with(|state, effects| Ok(state.ldisc.input(bytes, effects))))
+        self.write(src, |tty, bytes| {
+            tty.with(
+                |state, effects| {
+                    if state.master_dead { Err(Errno::EIO) } else { Ok(state.ldisc.input(bytes, effects)) }
+                },
+            )
+        })
     }
 
     fn write(
@@ -162,7 +179,12 @@ impl Tty {
     /// `EIO` once the slave is closed, and would-block.
     pub fn read_master(&self, dst: &mut dyn Sink) -> Result<usize, IoError> {
         let mut buf = vec![0; dst.remaining().min(READ_MAX)];
-        let result = self.with(|state, effects| state.ldisc.read_output(&mut buf, effects));
+        let result =
+            self.with(
+                |state, effects| {
+                    if state.master_dead { ReadResult::Done(0) } else { state.ldisc.read_output(&mut buf, effects) }
+                },
+            );
         match result {
             ReadResult::Done(len) => Ok(dst.put(buf.get(..len).unwrap_or_default())?),
             ReadResult::HungUp => Err(Errno::EIO.into()),

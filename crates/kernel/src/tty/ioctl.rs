@@ -1,6 +1,6 @@
 //! ioctl(2) on both sides of a terminal (ioctl_tty(2)).
 
-use super::Tty;
+use super::{State, Tty};
 use crate::task::CurrentTask;
 use abi::Errno;
 use abi::raw::general as c;
@@ -9,6 +9,7 @@ use abi::signal::{SIGINT, SIGQUIT, SIGTSTP, SIGTTOU, SigInfo, code};
 use abi::termios::{Termio, Termios, Termios2, Winsize};
 use ldisc::{Flow, Queue, Side, When};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vfs::{Caller, Capability, IoError, OpenFile, OpenFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -46,6 +47,13 @@ fn keep_locked(locked: &Termios, old: &Termios2, mut new: Termios2) -> Termios2 
         *new = old;
     }
     new
+}
+
+fn exclusive(state: &mut State, side: Side) -> &mut bool {
+    match side {
+        Side::Slave => &mut state.exclusive,
+        Side::Master => &mut state.master_exclusive,
+    }
 }
 
 const TCSETS2: u32 = 0x402c_542b;
@@ -87,6 +95,7 @@ impl Tty {
             | n::TCSETA
             | n::TCSETAW
             | n::TCSETAF => self.set_termios_from(task, cmd, arg),
+            n::TIOCGSOFTCAR | n::TIOCSSOFTCAR => self.soft_carrier(caller, cmd, arg),
             n::TIOCGWINSZ => put(caller, arg, &self.winsize()),
             n::TIOCSWINSZ => {
                 self.set_winsize(get::<Winsize>(caller, arg)?);
@@ -100,21 +109,28 @@ impl Tty {
                 put(caller, arg, &i32::try_from(count).unwrap_or(i32::MAX))
             }
             n::TIOCOUTQ => put(caller, arg, &0i32),
-            n::TIOCSTI => self.fake_input(task, arg),
+            n::TIOCSTI => self.fake_input(task, side, arg),
             n::TIOCGETD => put(caller, arg, &0i32),
             n::TIOCSETD => {
-                self.check_change(task, SIGTTOU)?;
+                if side == Side::Slave {
+                    self.check_change(task, SIGTTOU)?;
+                }
                 if get::<i32>(caller, arg)? == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
             }
-            n::TIOCEXCL => self.set_exclusive(true),
-            n::TIOCNXCL => self.set_exclusive(false),
-            TIOCGEXCL => put(caller, arg, &i32::from(self.state.lock().exclusive)),
+            n::TIOCEXCL | n::TIOCNXCL => {
+                *exclusive(&mut self.state.lock(), side) = cmd == n::TIOCEXCL;
+                Ok(0)
+            }
+            TIOCGEXCL => {
+                let is = *exclusive(&mut self.state.lock(), side);
+                put(caller, arg, &i32::from(is))
+            }
             TIOCGDEV => put(caller, arg, &u32::try_from(self.device()).unwrap_or(u32::MAX)),
             n::TIOCVHANGUP => {
                 if !task.creds().capable(Capability::SysAdmin) {
                     return Err(Errno::EPERM.into());
                 }
-                self.vhangup();
+                self.hang_up_side(side);
                 Ok(0)
             }
             n::TIOCGLCKTRMIOS => put(caller, arg, &self.state.lock().locked_settings),
@@ -166,8 +182,23 @@ impl Tty {
         Ok(0)
     }
 
+    /// `TIOCGSOFTCAR` and `TIOCSSOFTCAR`: `CLOCAL` by another name.
+    fn soft_carrier(&self, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
+        let mut termios = *self.state.lock().ldisc.termios();
+        if cmd == n::TIOCGSOFTCAR {
+            return put(caller, arg, &i32::from(termios.c_cflag & c::CLOCAL != 0));
+        }
+        let on = get::<i32>(caller, arg)? != 0;
+        termios.c_cflag = termios.c_cflag & !c::CLOCAL | if on { c::CLOCAL } else { 0 };
+        self.set_termios(&termios);
+        Ok(0)
+    }
+
     fn line_control(&self, task: &CurrentTask, side: Side, cmd: u32, arg: u64) -> Result<u64, IoError> {
-        self.check_change(task, SIGTTOU)?;
+        // The master is nobody's controlling terminal.
+        if side == Side::Slave {
+            self.check_change(task, SIGTTOU)?;
+        }
         match cmd {
             n::TCFLSH => {
                 let queue = match arg {
@@ -194,18 +225,18 @@ impl Tty {
         Ok(0)
     }
 
-    /// `TIOCSTI`, which since Linux 6.2 takes privilege.
-    fn fake_input(&self, task: &CurrentTask, arg: u64) -> Result<u64, IoError> {
+    /// `TIOCSTI`, which since Linux 6.2 takes privilege unless a setting allows it on one's controlling terminal.
+    fn fake_input(&self, task: &CurrentTask, side: Side, arg: u64) -> Result<u64, IoError> {
         if !task.creds().capable(Capability::SysAdmin) {
-            return Err(Errno::EIO.into());
+            if !task.kernel.terminals.legacy_tiocsti.load(Ordering::Relaxed) {
+                return Err(Errno::EIO.into());
+            }
+            if side == Side::Master || !self.controls(task) {
+                return Err(Errno::EPERM.into());
+            }
         }
         let byte: u8 = get(task, arg)?;
-        self.with(|state, effects| state.ldisc.input(&[byte], effects));
-        Ok(0)
-    }
-
-    fn set_exclusive(&self, on: bool) -> Result<u64, IoError> {
-        self.state.lock().exclusive = on;
+        self.side_call(side, |ldisc, side, effects| ldisc.simulate_input(side, byte, effects));
         Ok(0)
     }
 

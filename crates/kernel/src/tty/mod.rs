@@ -9,14 +9,18 @@ mod hangup;
 mod io;
 mod ioctl;
 mod job;
+mod terminals;
 
 pub use ioctl::Opener;
+pub use terminals::Terminals;
 
 use crate::kernel::Kernel;
+use abi::Errno;
 use abi::signal::{SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SigInfo, code};
 use abi::termios::{Termios, Termios2, Winsize};
 use ldisc::{Effects, LineDiscipline, Readiness, Side, Signals, Wake};
 use lock::{Mutex, rank};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use vfs::wait::{Events, WaitQueue};
 use zerocopy::FromZeros;
@@ -33,19 +37,25 @@ pub struct Tty {
     state: Mutex<State>,
     master_queue: WaitQueue,
     slave_queue: WaitQueue,
+    /// When the slave was last read and written, in seconds, and about so (`tty_update_time`).
+    read_at: AtomicI64,
+    written_at: AtomicI64,
 }
 
 struct State {
     ldisc: LineDiscipline,
     session: Option<i32>,
     foreground: Option<i32>,
-    /// Open descriptions of the slave.
+    /// Open descriptions of the slave, dead ones too.
     slaves: usize,
     master_open: bool,
+    /// The master's description was hung up.
+    master_dead: bool,
     /// `TIOCSPTLCK`.
     locked: bool,
-    /// `TIOCEXCL`.
+    /// `TIOCEXCL`. That of the master keeps nobody out.
     exclusive: bool,
+    master_exclusive: bool,
     /// `TIOCSLCKTRMIOS`: settings that can't be changed.
     locked_settings: Termios,
     /// How often the slave was hung up; descriptions of earlier lives are dead.
@@ -57,27 +67,36 @@ struct State {
 pub struct SlaveLife(u64);
 
 impl Tty {
-    /// A new pair, locked as Linux makes it, whose master is open.
-    #[must_use]
-    pub fn new(index: u32, kernel: Weak<Kernel>) -> Arc<Tty> {
+    /// A new pair, locked as Linux makes it, whose master is open; `first` if it is of the sandbox's first devpts.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are as many as there may be.
+    pub fn new(index: u32, kernel: Weak<Kernel>, first: bool) -> Result<Arc<Tty>, Errno> {
+        if let Some(kernel) = kernel.upgrade() {
+            kernel.terminals.take(first)?;
+        }
         let state = State {
             ldisc: LineDiscipline::new(&Termios2::pty_default()),
             session: None,
             foreground: None,
             slaves: 0,
             master_open: true,
+            master_dead: false,
             locked: true,
             exclusive: false,
+            master_exclusive: false,
             locked_settings: Termios::new_zeroed(),
             life: 0,
         };
-        Arc::new(Tty {
+        Ok(Arc::new(Tty {
             index,
             kernel,
             state: Mutex::new(rank::TTY, state),
             master_queue: WaitQueue::new(),
             slave_queue: WaitQueue::new(),
-        })
+            read_at: AtomicI64::new(vfs::time::now_coarse().sec),
+            written_at: AtomicI64::new(vfs::time::now_coarse().sec),
+        }))
     }
 
     /// The number of its name in devpts.
@@ -151,6 +170,29 @@ impl Tty {
         }
     }
 
+    /// When the slave was last read and last written, in seconds.
+    #[must_use]
+    pub fn times(&self) -> (i64, i64) {
+        (self.read_at.load(Ordering::Relaxed), self.written_at.load(Ordering::Relaxed))
+    }
+
+    /// Sets one or both of these (utimensat(2)).
+    pub fn set_times(&self, read: Option<i64>, written: Option<i64>) {
+        for (time, at) in [(&self.read_at, read), (&self.written_at, written)] {
+            if let Some(at) = at {
+                time.store(at, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes a transfer, to eight seconds: whoever watches must not learn the rhythm of the keys.
+    fn touch(time: &AtomicI64) {
+        let now = vfs::time::now_coarse().sec;
+        if (now ^ time.load(Ordering::Relaxed)) & !7 != 0 {
+            time.store(now, Ordering::Relaxed);
+        }
+    }
+
     /// Session and foreground group.
     #[must_use]
     pub fn control(&self) -> (Option<i32>, Option<i32>) {
@@ -190,7 +232,8 @@ impl Tty {
     #[must_use]
     pub fn readiness(&self, side: Side, life: Option<SlaveLife>) -> Events {
         let state = self.state.lock();
-        if life.is_some_and(|life| life.0 != state.life) {
+        let dead = life.map_or(state.master_dead, |life| life.0 != state.life);
+        if dead {
             return Events::READABLE | Events::WRITABLE | Events::ERR | Events::HUP;
         }
         events_of(state.ldisc.readiness(side))
@@ -206,4 +249,12 @@ fn events_of(ready: Readiness) -> Events {
         (Readiness::ERR, Events::ERR),
     ];
     pairs.into_iter().filter(|(bit, _)| ready.contains(*bit)).map(|(_, events)| events).collect()
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        if let Some(kernel) = self.kernel.upgrade() {
+            kernel.terminals.give_back();
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::table::Entry;
 use crate::user;
 use abi::{Errno, PAGE_SIZE};
 use kernel::{CurrentTask, SysResult};
+use std::sync::Arc;
 use vfs::{Capability, MountFlags, PathRef, WalkFlags};
 
 /// Serves these calls.
@@ -84,6 +85,10 @@ fn mount(t: &mut CurrentTask, a: Args) -> SysResult {
     may_mount(t)?;
     let mounts = t.fs().mounts();
     if bits & REMOUNT != 0 {
+        if bits & BIND == 0 && Arc::ptr_eq(&target.dentry, target.mount.root()) {
+            let data = optional(t, a.u64(4))?.unwrap_or_default();
+            target.mount.fs().reconfigure(&data)?;
+        }
         mounts.remount(&target, mount_flags(bits))?;
     } else if bits & BIND != 0 {
         let from = source_place(t, source.as_deref())?;
@@ -91,7 +96,7 @@ fn mount(t: &mut CurrentTask, a: Args) -> SysResult {
     } else if bits & PROPAGATION != 0 {
         // All mounts are private: nothing is to be done for that, and the others can't be had.
         let private = bits & PROPAGATION == 0x4_0000 || bits & PROPAGATION == 0x8_0000;
-        let root = std::sync::Arc::ptr_eq(&target.dentry, target.mount.root());
+        let root = Arc::ptr_eq(&target.dentry, target.mount.root());
         if !private || !root {
             return Err(Errno::EINVAL.into());
         }
