@@ -185,6 +185,9 @@ impl CurrentTask {
             }
             self.work.parker().park(None);
         }
+        // Who sends SIGCONT ends the stop first and queues the signal then, under this lock: it is to be seen before the
+        // interrupted call is restarted, since its handler may want EINTR.
+        drop(self.group.signals.lock());
         self.set_state(RunState::Running);
     }
 
