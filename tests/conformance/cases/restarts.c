@@ -344,3 +344,27 @@ CASE(a_restarted_read_looks_the_descriptor_up_again)
 	}
 	poke_until_done(q);
 }
+
+CASE(a_continued_read_is_interrupted_however_soon)
+{
+	/* A handler of SIGCONT without SA_RESTART ends the call that the stop interrupted. */
+	share_count();
+	struct sigaction sa = {.sa_handler = count_call};
+	EXPECT_OK(sigaction(SIGCONT, &sa, NULL));
+	int p[2];
+	EXPECT_OK(pipe(p));
+	for (int i = 0; i < 50; i++) {
+		CHILD(q) {
+			char c;
+			alarm(5);
+			EXPECT_ERR(read(p[0], &c, 1), EINTR);
+		}
+		wait_asleep(q);
+		EXPECT_OK(kill(q, SIGSTOP));
+		int status;
+		EXPECT_EQ(waitpid(q, &status, WUNTRACED), q);
+		EXPECT(WIFSTOPPED(status));
+		EXPECT_OK(kill(q, SIGCONT));
+		JOIN(q);
+	}
+}

@@ -88,7 +88,8 @@ fn expect_talks_to_a_program() {
     screen.expect("status 3");
     screen.expect_end(0);
     // And hands a program on to who types.
-    screen.start("expect -c 'spawn -noecho cat; interact'");
+    screen.start("expect -c 'spawn -noecho sh -c \"echo listening; exec cat\"; interact'");
+    screen.expect_row(0, "listening");
     screen.line("typed to cat");
     screen.expect_that("an echo and a copy", |text| text.matches("typed to cat").count() == 2);
     screen.expect_rest();
