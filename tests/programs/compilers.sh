@@ -6,7 +6,7 @@ int main(void) { printf("C %d\n", twice(21)); return 0; }
 END
 echo 'int twice(int x) { return 2 * x; }' > b.c
 printf 'prog: a.o b.o\n\t$(CC) -o $@ $^\n%%.o: %%.c\n\t$(CC) -c -o $@ $<\n' > Makefile
-make -s -j2 && ./prog; gcc -static -o s a.c b.c && ./s; gcc -no-pie -o n a.c b.c && ./n; musl-gcc -o m a.c b.c && ./m; musl-gcc -static -o ms a.c b.c && ./ms
+make -s -j2 && ./prog; gcc -static -o s a.c b.c && ./s; gcc -no-pie -o n a.c b.c && ./n; gcc -static-pie -o sp a.c b.c && ./sp; musl-gcc -o m a.c b.c && ./m; musl-gcc -static -o ms a.c b.c && ./ms
 cat > x.cc <<'END'
 #include <iostream>
 #include <stdexcept>

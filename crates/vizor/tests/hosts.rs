@@ -110,3 +110,36 @@ fn an_unknown_system_call_is_logged_once() {
     assert_eq!(String::from_utf8_lossy(&out.stdout), "-1 38\n-1 38\n-1 38\n");
     assert_eq!(text.matches("system call 999").count(), 1, "{text}");
 }
+
+#[test]
+fn a_guest_is_refused_memory_that_the_host_does_not_give() {
+    let script = format!(
+        "ulimit -v 1000000; exec {VIZOR} do sh -c 'head -c 3000000000 /dev/zero | tail | wc -c >/dev/null; echo lives'"
+    );
+    let out = Command::new("timeout").args(["-s", "KILL", "60", "bash", "-c", &script]).output().expect("runs");
+    let errors = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "lives\n", "{errors}");
+    assert!(errors.contains("Cannot allocate memory") && !errors.contains("panicked"), "{errors}");
+}
+
+#[test]
+fn a_fifo_of_the_hosts_keeps_nobody() {
+    for option in ["", "--rw"] {
+        let dir = std::env::temp_dir().join(format!("vizor-fifo-{option}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let script =
+            "mkfifo f; vizor do OPTION sh -c 'timeout 0.2 cat f; echo $?; cat f & kill -9 $!; wait $!; echo $?; \
+                      (echo through > f) & cat f; ls f; rm f'; ls"
+                .replace("vizor", VIZOR)
+                .replace("OPTION", option);
+        let out = Command::new("timeout")
+            .args(["-s", "KILL", "20", "bash", "-c", &script])
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .output()
+            .expect("runs");
+        let _ = std::fs::remove_dir_all(&dir);
+        let left = if option.is_empty() { "f\n" } else { "" };
+        assert_eq!(String::from_utf8_lossy(&out.stdout), format!("124\n137\nthrough\nf\n{left}"));
+    }
+}
