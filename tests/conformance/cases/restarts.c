@@ -357,13 +357,13 @@ CASE(a_continued_read_is_interrupted_however_soon)
 		CHILD(q) {
 			char c;
 			alarm(5);
-			EXPECT_ERR(read(p[0], &c, 1), EINTR);
+			EXPECT_ERRNO(read(p[0], &c, 1), EINTR);
 		}
 		wait_asleep(q);
 		EXPECT_OK(kill(q, SIGSTOP));
 		int status;
 		EXPECT_EQ(waitpid(q, &status, WUNTRACED), q);
-		EXPECT(WIFSTOPPED(status));
+		CHECK(WIFSTOPPED(status));
 		EXPECT_OK(kill(q, SIGCONT));
 		JOIN(q);
 	}
