@@ -46,7 +46,8 @@ pub struct Process {
     pub stop_report: Option<Signal>,
     /// A continuation that no wait4(2) has reported yet.
     pub continue_report: bool,
-    /// Has given up its session's terminal, by itself (`TIOCNOTTY` by one that leads no session).
+    /// Has not its session's terminal: gave it up by itself (`TIOCNOTTY` by one that leads no session), or was there before
+    /// the leader took it.
     pub no_tty: bool,
     /// Who it runs as, for signals to the parent after its end.
     pub uid: u32,

@@ -86,8 +86,9 @@ impl Tty {
         if let Some(session) = tree.sessions.get_mut(&place.sid) {
             session.tty = Some(self.clone());
         }
-        if let Some(process) = tree.processes.get_mut(&task.group.tgid) {
-            process.no_tty = false;
+        // Only the leader has it, and who is forked from now on (`__proc_set_tty`).
+        for (pid, process) in tree.processes.iter_mut().filter(|(_, process)| process.sid == place.sid) {
+            process.no_tty = *pid != place.sid;
         }
         drop(tree);
         self.set_session(place.sid, place.pgid);

@@ -1,0 +1,260 @@
+/* devpts as mounted: options shown and changed by a remount, nodes bound and made elsewhere, the limits in /proc. */
+#include "terminal.h"
+#include <dirent.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+/* Leaves the shared mount namespace, so that nothing here reaches the machine. */
+static void own_namespace(void)
+{
+	needs_root();
+	if (unshare(CLONE_NEWNS) < 0)
+		SKIP("unshare(CLONE_NEWNS): %s", conf_errname(errno));
+	EXPECT_OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+}
+
+/* A devpts of our own at ./pts. */
+static void instance(const char *options)
+{
+	own_namespace();
+	EXPECT_OK(mkdir("pts", 0755));
+	EXPECT_OK(mount("none", "pts", "devpts", 0, options));
+}
+
+static int open_unlocked(const char *ptmx)
+{
+	int m = EXPECT_OK(open(ptmx, O_RDWR | O_NOCTTY)), off = 0;
+	EXPECT_OK(ioctl(m, TIOCSPTLCK, &off));
+	return m;
+}
+
+static struct stat stat_of(const char *path)
+{
+	struct stat st;
+	EXPECT_OK(stat(path, &st));
+	return st;
+}
+
+CASE(options_by_default)
+{
+	instance(NULL);
+	int m = open_unlocked("pts/ptmx");
+	CHECK(m >= 0);
+	EXPECT_EQ(stat_of("pts").st_mode, S_IFDIR | 0755);
+	EXPECT_EQ(stat_of("pts").st_nlink, 2);
+	EXPECT_EQ(stat_of("pts/ptmx").st_mode, S_IFCHR);
+	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0600);
+	EXPECT_EQ(stat_of("pts/0").st_uid, geteuid());
+	EXPECT_EQ(stat_of("pts/0").st_gid, getegid());
+}
+
+CASE(ptmxmode_is_heeded)
+{
+	instance("ptmxmode=000");
+	CHILD(p) {
+		become_user(4321, 4321);
+		EXPECT_ERRNO(open("pts/ptmx", O_RDWR), EACCES);
+	}
+	JOIN(p);
+	EXPECT_OK(open("pts/ptmx", O_RDWR)); /* root may */
+}
+
+CASE(later_options_win)
+{
+	instance("mode=600,mode=620,max=1,max=3");
+	open_unlocked("pts/ptmx");
+	open_unlocked("pts/ptmx");
+	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0620);
+}
+
+static const char *shown_options(void)
+{
+	static char text[256];
+	FILE *f = fopen("/proc/self/mounts", "r");
+	CHECK(f);
+	char *line = NULL;
+	size_t room = 0;
+	char here[PATH_MAX], want[PATH_MAX + 16];
+	CHECK(getcwd(here, sizeof here));
+	snprintf(want, sizeof want, " %s/pts devpts ", here);
+	text[0] = 0;
+	while (getline(&line, &room, f) > 0) {
+		char *at = strstr(line, want);
+		if (at)
+			sscanf(at + strlen(want), "%255s", text);
+	}
+	free(line);
+	fclose(f);
+	return text;
+}
+
+CASE(options_are_shown)
+{
+	instance("gid=5,mode=620,max=7");
+	EXPECT_STR(shown_options(), "rw,relatime,gid=5,mode=620,ptmxmode=000,max=7");
+}
+
+CASE(usual_options_are_shown)
+{
+	instance("");
+	EXPECT_STR(shown_options(), "rw,relatime,mode=600,ptmxmode=000");
+}
+
+CASE(remount_changes_what_comes)
+{
+	instance("mode=600,ptmxmode=600");
+	int a = open_unlocked("pts/ptmx");
+	CHECK(a >= 0);
+	EXPECT_OK(mount("none", "pts", "devpts", MS_REMOUNT, "mode=622,ptmxmode=644,gid=7"));
+	int b = open_unlocked("pts/ptmx");
+	CHECK(b >= 0);
+	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0600); /* what is there stays */
+	EXPECT_EQ(stat_of("pts/1").st_mode, S_IFCHR | 0622);
+	EXPECT_EQ(stat_of("pts/1").st_gid, 7);
+	EXPECT_EQ(stat_of("pts/ptmx").st_mode, S_IFCHR | 0644);
+}
+
+CASE(remount_forgets_what_it_is_not_told)
+{
+	instance("mode=640,gid=5,max=4");
+	EXPECT_OK(mount("none", "pts", "devpts", MS_REMOUNT, "ptmxmode=600"));
+	RECORD("options", "%s", shown_options());
+}
+
+CASE(remount_with_wrong_options)
+{
+	instance("mode=640");
+	EXPECT_ERRNO(mount("none", "pts", "devpts", MS_REMOUNT, "mode=9"), EINVAL);
+	EXPECT_ERRNO(mount("none", "pts", "devpts", MS_REMOUNT, "nonsense"), EINVAL);
+	EXPECT_STR(shown_options(), "rw,relatime,mode=640,ptmxmode=000");
+}
+
+CASE(pairs_outlive_a_detached_mount)
+{
+	instance("");
+	int m = open_unlocked("pts/ptmx"), s = EXPECT_OK(open("pts/0", O_RDWR | O_NOCTTY));
+	EXPECT_OK(umount2("pts", MNT_DETACH));
+	type(s, "x");
+	EXPECT_COMES(m, "x");
+	EXPECT_OK(ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+}
+
+CASE(ptmx_beside_another_directory)
+{
+	own_namespace();
+	EXPECT_OK(mkdir("pts", 0755));
+	put_file("pts/f", "");
+	EXPECT_OK(mknod("ptmx", S_IFCHR | 0600, makedev(5, 2)));
+	EXPECT_ERRNO(open("ptmx", O_RDWR), ENODEV);
+}
+
+CASE(ptmx_by_a_symbolic_link)
+{
+	instance("");
+	EXPECT_OK(symlink("pts/ptmx", "ptmx"));
+	EXPECT_EQ(pty_number(open_unlocked("ptmx")), 0);
+	CHECK(exists("pts/0"));
+}
+
+CASE(slave_bound_elsewhere)
+{
+	instance("");
+	int m = open_unlocked("pts/ptmx");
+	put_file("bound", "");
+	EXPECT_OK(mount("pts/0", "bound", NULL, MS_BIND, NULL));
+	int s = EXPECT_OK(open("bound", O_RDWR | O_NOCTTY));
+	CHECK(isatty(s));
+	type(s, "x");
+	EXPECT_COMES(m, "x");
+}
+
+CASE(tty_node_elsewhere)
+{
+	own_namespace();
+	EXPECT_OK(mknod("tty", S_IFCHR | 0600, makedev(5, 0)));
+	EXPECT_ERRNO(open("tty", O_RDWR), ENXIO);
+	struct pty t = pty_control();
+	int fd = EXPECT_OK(open("tty", O_RDWR));
+	type(fd, "x");
+	EXPECT_COMES(t.master, "x");
+}
+
+CASE(nodes_on_a_mount_without_devices)
+{
+	own_namespace();
+	EXPECT_OK(mkdir("pts", 0755));
+	EXPECT_OK(mount("none", "pts", "devpts", MS_NODEV, NULL));
+	EXPECT_ERRNO(open("pts/ptmx", O_RDWR), EACCES);
+}
+
+CASE(listing)
+{
+	instance("");
+	int a = open_unlocked("pts/ptmx"), b = open_unlocked("pts/ptmx"), c = open_unlocked("pts/ptmx");
+	EXPECT_OK(close(b));
+	CHECK(a >= 0 && c >= 0);
+	DIR *d = opendir("pts");
+	CHECK(d);
+	int names = 0, right = 0;
+	for (struct dirent *e; (e = readdir(d)); names++)
+		right += !strcmp(e->d_name, "0") || !strcmp(e->d_name, "2") || !strcmp(e->d_name, "ptmx") ||
+		         !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+	closedir(d);
+	EXPECT_EQ(names, 5);
+	EXPECT_EQ(right, 5);
+}
+
+CASE(statfs_of_it)
+{
+	instance("");
+	struct statfs s;
+	EXPECT_OK(statfs("pts", &s));
+	EXPECT_EQ(s.f_type, 0x1cd1);
+	EXPECT_EQ(s.f_bsize, 4096);
+	EXPECT_EQ(s.f_namelen, 255);
+	EXPECT_EQ(s.f_blocks, 0);
+}
+
+static long setting(const char *name)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/sys/kernel/pty/%s", name);
+	return atol(get_file(path));
+}
+
+CASE(limits_are_told)
+{
+	struct pty t = pty_new();
+	CHECK(t.master >= 0);
+	CHECK(setting("nr") >= 1);
+	CHECK(setting("max") >= setting("nr"));
+	struct stat st = stat_of("/proc/sys/kernel/pty/max");
+	EXPECT_EQ(st.st_mode, S_IFREG | 0644);
+	EXPECT_EQ(stat_of("/proc/sys/kernel/pty/reserve").st_mode, S_IFREG | 0644);
+	EXPECT_EQ(stat_of("/proc/sys/kernel/pty/nr").st_mode, S_IFREG | 0444);
+}
+
+CASE(limits_refuse_nonsense)
+{
+	needs_root();
+	int fd = EXPECT_OK(open("/proc/sys/kernel/pty/max", O_WRONLY));
+	EXPECT_ERRNO(write(fd, "-1\n", 3), EINVAL);
+	EXPECT_ERRNO(write(fd, "x\n", 2), EINVAL);
+	CHILD(p) {
+		become_user(4321, 4321);
+		EXPECT_ERRNO(open("/proc/sys/kernel/pty/max", O_WRONLY), EACCES);
+	}
+	JOIN(p);
+}
+
+CASE(tables_of_drivers)
+{
+	char *text = get_file("/proc/tty/drivers");
+	CHECK(strstr(text, "/dev/tty"));
+	CHECK(strstr(text, "/dev/ptmx"));
+	CHECK(strstr(text, "pty:slave"));
+	CHECK(strstr(text, "pty:master"));
+	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_tty"));
+}
