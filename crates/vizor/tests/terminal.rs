@@ -277,3 +277,87 @@ fn in_the_background_the_terminal_stays_with_its_owner() {
     assert!(settings.local_modes.contains(LocalModes::ICANON));
     tcsetattr(session.slave.as_fd(), OptionalActions::Now, &settings).expect("tcsetattr");
 }
+
+/// A terminal whose settings are as they were before long.
+#[track_caller]
+fn expect_settings(session: &Session, before: &str) {
+    let start = Instant::now();
+    while modes(&session.settings()) != before {
+        assert!(start.elapsed() < LIMIT, "settings were not restored");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts `vizor do sh -c SCRIPT` below a shell; returns the settings of before and the command's id.
+fn below_a_shell(script: &str) -> (Session, String, rustix::process::Pid) {
+    let mut session = Session::of(&["sh", "-c", &format!("{VIZOR} do sh -c '{script}' & echo pid $!; wait")]);
+    let before = modes(&session.settings());
+    session.expect("pid ");
+    let pid = session.expect("\r\n");
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("pid");
+    session.expect("up");
+    (session, before, pid)
+}
+
+#[test]
+fn a_terminated_command_leaves_the_terminal_as_it_was() {
+    use rustix::process::{Signal, kill_process};
+    for signal in [Signal::TERM, Signal::HUP] {
+        let (mut session, before, pid) = below_a_shell("echo up; exec sleep 100");
+        kill_process(pid, signal).expect("kill");
+        session.end();
+        expect_settings(&session, &before);
+    }
+}
+
+#[test]
+fn a_killed_sentry_leaves_the_terminal_as_it_was() {
+    let (mut session, before, pid) = below_a_shell("echo up; sleep 100");
+    let children = format!("/proc/{0}/task/{0}/children", pid.as_raw_nonzero());
+    let sentry = std::fs::read_to_string(children).expect("children");
+    let sentry =
+        sentry.split_whitespace().next().and_then(|id| id.parse().ok()).and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(sentry.expect("a sentry"), rustix::process::Signal::KILL).expect("kill");
+    session.expect("somebody's kill");
+    session.end();
+    expect_settings(&session, &before);
+}
+
+#[test]
+fn a_fast_producer_is_interrupted_at_once() {
+    let mut session = Session::of(&[VIZOR, "do", "bash", "--norc", "--noprofile"]);
+    session.type_in("PS1='%'\r");
+    session.expect("%");
+    session.type_in("yes\r");
+    session.expect("y\r\ny\r\ny\r\n");
+    thread::sleep(Duration::from_millis(500));
+    session.pump();
+    let asked = Instant::now();
+    session.type_in("\u{3}");
+    session.expect("^C");
+    session.expect("%");
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
+    session.type_in("exit 4\r");
+    assert_eq!(session.end().code(), Some(4));
+}
+
+#[test]
+fn a_paste_of_lines_is_complete() {
+    let mut session = Session::new("stty -echo; echo go; head -n 20000 | cksum");
+    session.expect("go");
+    let data: String = (0..20_000).map(|n| format!("{n:051}\n")).collect();
+    let mut sent = 0;
+    let start = Instant::now();
+    while sent < data.len() {
+        assert!(start.elapsed() < LIMIT, "stuck after {sent} bytes");
+        match rustix::io::write(&session.master, &data.as_bytes()[sent..]) {
+            Ok(len) => sent += len,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    let mut native = Command::new("cksum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cksum");
+    native.stdin.take().expect("stdin").write_all(data.as_bytes()).expect("write");
+    let native = native.wait_with_output().expect("cksum").stdout;
+    session.expect(String::from_utf8_lossy(&native).trim());
+    assert!(session.end().success());
+}
