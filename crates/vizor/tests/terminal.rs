@@ -361,3 +361,22 @@ fn a_paste_of_lines_is_complete() {
     session.expect(String::from_utf8_lossy(&native).trim());
     assert!(session.end().success());
 }
+
+#[test]
+fn a_command_that_is_stopped_from_outside_gives_the_terminal_back() {
+    let mut session = Session::of(&["bash", "--norc", "--noprofile", "-i"]);
+    session.type_in("PS1='%'\r");
+    session.expect("%");
+    session.type_in(&format!(
+        "(sleep 1; pkill -TSTP -P $$ -x vizor) & {VIZOR} do sh -c 'echo u''p; sleep 2; echo again; exit 7'\r"
+    ));
+    session.expect("up");
+    session.expect("Stopped");
+    session.expect("%");
+    session.type_in("fg\r");
+    session.expect("again\r\n");
+    session.expect("%");
+    session.type_in("echo status $?; exit\r");
+    session.expect("status 7");
+    session.end();
+}
