@@ -32,7 +32,6 @@ cat > script <<'END'
 set pagination off
 set confirm off
 set width 0
-set can-use-hw-watchpoints 0
 break main
 run
 next

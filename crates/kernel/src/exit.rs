@@ -268,10 +268,14 @@ impl Tree {
 
     /// A thread has ended: if it is traced and leads no process, its tracer is told, and waits for it. Returns the tracer.
     fn thread_end(&mut self, tid: i32, status: ExitStatus, notes: &mut Vec<Note>) -> Option<Arc<ThreadGroup>> {
-        let link = self.tracees.get_mut(&tid).filter(|link| link.pid != tid)?;
+        let link = self.tracees.get_mut(&tid)?;
+        let tracer = self.processes.get(&link.tracer).map(|tracer| tracer.group.clone())?;
+        if link.pid == tid {
+            // Its process's end will be told of; but whoever waits for it to stop must look.
+            return Some(tracer);
+        }
         link.dead = Some(status);
         let process = self.processes.get(&link.pid)?;
-        let tracer = self.processes.get(&link.tracer).map(|tracer| tracer.group.clone())?;
         notes.push((tracer.clone(), end_info(process, tid, SIGCHLD, status)));
         Some(tracer)
     }

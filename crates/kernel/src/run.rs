@@ -8,7 +8,8 @@ use crate::group::ExitStatus;
 use crate::signal::{Flow, ForceHow};
 use crate::task::CurrentTask;
 use abi::Errno;
-use abi::signal::{SIGBUS, SIGILL, SIGKILL, SIGSEGV, SigInfo};
+use abi::signal::code::TRAP_TRACE;
+use abi::signal::{SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SigInfo};
 use platform::{Access, Exit, Gone};
 
 /// x86 page-fault trap number, and bits of its error code.
@@ -44,6 +45,7 @@ impl CurrentTask {
             Exit::Syscall => {}
             Exit::Fault { addr, access } => self.handle_fault(addr, access),
             Exit::Exception { signo: SIGILL, .. } if self.mm.unpatch(self.regs.rip) => {}
+            Exit::Exception { signo: SIGTRAP, code: TRAP_TRACE, .. } if self.step_done() => {}
             Exit::Exception { signo, code, addr, trapno, error_code } => {
                 self.last_fault = (trapno, error_code, 0);
                 self.kernel.force_signal(&self.task, SigInfo::fault(signo, code, addr), ForceHow::Fault);

@@ -292,6 +292,8 @@ pub struct CurrentTask {
     pub(crate) last_fault: (u64, u64, u64),
     /// The trap flag in the registers is the tracer's.
     pub(crate) stepping: bool,
+    /// What the tracer's debug registers wait for.
+    pub(crate) watch: Option<crate::ptrace::Watch>,
     /// Set when the task is to end: exit(2)'s code.
     pub(crate) exiting: Option<u8>,
     pub(crate) mm: Arc<MemoryManager>,

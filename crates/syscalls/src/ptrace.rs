@@ -198,13 +198,11 @@ fn poke(_: &CurrentTask, r: &Request) -> Result<u64, Errno> {
 }
 
 /// The number of a debug register, if `struct user` has one there.
-fn debug_register(addr: u64) -> Option<u64> {
-    (DEBUG_REGISTERS..DEBUG_REGISTERS + 64).contains(&addr).then(|| (addr - DEBUG_REGISTERS) / 8)
+fn debug_register(addr: u64) -> Option<usize> {
+    (DEBUG_REGISTERS..DEBUG_REGISTERS + 64).contains(&addr).then(|| ((addr - DEBUG_REGISTERS) / 8) as usize)
 }
 
 fn peek_user(t: &CurrentTask, r: &Request) -> Result<u64, Errno> {
-    /// `DR6_RESERVED`: bits that are always set.
-    const STATUS: u64 = 0xffff_0ff0;
     if !r.addr.is_multiple_of(8) || r.addr >= USER_LEN {
         return Err(Errno::EIO);
     }
@@ -213,8 +211,8 @@ fn peek_user(t: &CurrentTask, r: &Request) -> Result<u64, Errno> {
             let words: &[u64; WORDS] = zerocopy::transmute_ref!(&stop.regs);
             words.get((r.addr / 8) as usize).copied().ok_or(Errno::EIO)
         })?
-    } else if debug_register(r.addr) == Some(6) {
-        STATUS
+    } else if let Some(index) = debug_register(r.addr) {
+        t.with_tracee(&r.task, |tracee| Ok(tracee.debug.get(index)))?
     } else {
         0
     };
@@ -228,13 +226,8 @@ fn poke_user(t: &CurrentTask, r: &Request) -> Result<u64, Errno> {
     if r.addr < REGS_LEN {
         return t.with_stop(&r.task, |stop| set_register(&mut stop.regs, (r.addr / 8) as usize, r.data)).map(|()| 0);
     }
-    match debug_register(r.addr) {
-        Some(0..=3 | 6..=7) if r.data == 0 => Ok(0),
-        // The processor's registers are the host's: none are free.
-        Some(0..=3 | 7) => Err(Errno::ENOSPC),
-        Some(6) => Ok(0),
-        _ => Err(Errno::EIO),
-    }
+    let index = debug_register(r.addr).ok_or(Errno::EIO)?;
+    t.with_tracee(&r.task, |tracee| tracee.debug.set(index, r.data)).map(|()| 0)
 }
 
 /// A set of registers.

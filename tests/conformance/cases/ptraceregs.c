@@ -335,3 +335,148 @@ CASE(registers_of_a_signal_stop_return_to_the_program)
 	set_regs(p, &regs);
 	let_end(p, 77 << 8);
 }
+
+/* ---- Debug registers. DR7: two bits for each of four points that it is on, four from bit 16 for kind (0: run, 1: written)
+ * and length less one. ---- */
+
+static long set_debug(pid_t p, int n, unsigned long value)
+{
+	return trace(PTRACE_POKEUSER, p, offsetof(struct user, u_debugreg[n]), value);
+}
+
+static unsigned long get_debug(pid_t p, int n)
+{
+	unsigned long value;
+	EXPECT_OK(trace(PTRACE_PEEKUSER, p, offsetof(struct user, u_debugreg[n]), (unsigned long)&value));
+	return value;
+}
+
+static volatile long watched;
+extern const char watch_after[], watch_again[];
+
+CASE(watchpoint_on_a_write)
+{
+	CHILD(p) {
+		trace_me();
+		asm volatile("movq $5, %0; .globl watch_after, watch_again\nwatch_after: nop; movl $6, %0\nwatch_again: nop"
+			     : "=m"(watched));
+	}
+	EXPECT_STOP(p, SIGSTOP);
+	EXPECT_OK(set_debug(p, 1, (unsigned long)&watched));
+	EXPECT_OK(set_debug(p, 7, 1 << 2 | 0xdul << 20)); /* four bytes, written */
+	EXPECT_EQ(get_debug(p, 1), (unsigned long)&watched);
+	EXPECT_EQ(get_debug(p, 7), 1 << 2 | 0xdul << 20);
+	EXPECT_EQ(go_on(p, PTRACE_CONT, 0), SIGTRAP);
+	siginfo_t info = siginfo_of(p);
+	EXPECT_EQ(info.si_code, 4 /* TRAP_HWBKPT */);
+	EXPECT_EQ((unsigned long)info.si_addr, (unsigned long)watch_after);
+	EXPECT_EQ(regs_of(p).rip, (unsigned long)watch_after);
+	EXPECT_EQ(regs_of(p).eflags & 0x100, 0);
+	EXPECT_EQ(get_debug(p, 6) & 0xf, 2);
+	EXPECT_EQ(peek(p, &watched), 5);
+	EXPECT_OK(set_debug(p, 6, 0));
+	EXPECT_EQ(go_on(p, PTRACE_CONT, 0), SIGTRAP);
+	EXPECT_EQ(regs_of(p).rip, (unsigned long)watch_again);
+	/* Off again. */
+	EXPECT_OK(set_debug(p, 7, 0));
+	let_end(p, 0);
+}
+
+CASE(breakpoint_by_debug_register)
+{
+	CHILD(p) {
+		trace_me();
+		_exit(target(1) + target(10));
+	}
+	EXPECT_STOP(p, SIGSTOP);
+	EXPECT_OK(set_debug(p, 0, (unsigned long)target));
+	EXPECT_OK(set_debug(p, 7, 1));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(go_on(p, PTRACE_CONT, 0), SIGTRAP);
+		struct user_regs_struct regs = regs_of(p);
+		/* Before the instruction; the resume flag lets it run. */
+		EXPECT_EQ(regs.rip, (unsigned long)target);
+		EXPECT_EQ(regs.rdi, i ? 10 : 1);
+		EXPECT_EQ(siginfo_of(p).si_code, 4 /* TRAP_HWBKPT */);
+		EXPECT_EQ(get_debug(p, 6) & 0xf, 1);
+	}
+	let_end(p, 13 << 8);
+}
+
+CASE(step_to_a_watchpoint)
+{
+	CHILD(p) {
+		EXPECT_OK(trace(PTRACE_TRACEME, 0, 0, 0));
+		asm volatile("int3; movq $9, %0; nop" : "=m"(watched));
+	}
+	EXPECT_STOP(p, SIGTRAP);
+	EXPECT_OK(set_debug(p, 0, (unsigned long)&watched));
+	EXPECT_OK(set_debug(p, 7, 1 | 0x9ul << 16)); /* eight bytes */
+	EXPECT_EQ(go_on(p, PTRACE_SINGLESTEP, 0), SIGTRAP);
+	RECORD("status", "%#lx code %d", get_debug(p, 6), siginfo_of(p).si_code);
+	let_end(p, 0);
+}
+
+CASE(calls_write_unwatched)
+{
+	/* What the kernel writes for the program does not count. */
+	int fd[2];
+	EXPECT_OK(pipe(fd));
+	CHILD(p) {
+		trace_me();
+		EXPECT_EQ(write(fd[1], "12345678", 8), 8);
+		EXPECT_EQ(read(fd[0], (void *)&watched, 8), 8);
+	}
+	EXPECT_STOP(p, SIGSTOP);
+	EXPECT_OK(set_debug(p, 0, (unsigned long)&watched));
+	EXPECT_OK(set_debug(p, 7, 1 | 0x9ul << 16));
+	let_end(p, 0);
+}
+
+CASE(debug_registers_are_checked)
+{
+	CHILD(p) trace_me();
+	EXPECT_STOP(p, SIGSTOP);
+	EXPECT_ERRNO(set_debug(p, 0, 1ul << 63), EINVAL);
+	EXPECT_OK(set_debug(p, 0, (unsigned long)&watched + 1));
+	EXPECT_ERRNO(set_debug(p, 7, 1 | 0xdul << 16), EINVAL); /* not aligned */
+	EXPECT_ERRNO(set_debug(p, 7, 1 | 0xcul << 16), EINVAL); /* four bytes of code */
+	EXPECT_ERRNO(set_debug(p, 7, 1 | 0xeul << 16), EINVAL); /* ports */
+	EXPECT_EQ(get_debug(p, 7), 0);
+	EXPECT_OK(set_debug(p, 7, 1 | 0x1ul << 16));
+	EXPECT_OK(set_debug(p, 7, 1 << 6 | 1ul << 28)); /* one without an address */
+	RECORD("control", "%#lx", get_debug(p, 7));
+	EXPECT_OK(set_debug(p, 7, 0xffffffff00000000 | 0x400 | 0x2000));
+	RECORD("control", "%#lx", get_debug(p, 7));
+	EXPECT_OK(set_debug(p, 6, 0x12345678));
+	RECORD("status", "%#lx", get_debug(p, 6));
+	EXPECT_OK(set_debug(p, 7, 0));
+	let_end(p, 0);
+}
+
+CASE(debug_registers_are_not_inherited)
+{
+	CHILD(p) {
+		trace_me();
+		pid_t c = fork();
+		if (c == 0) {
+			watched = 7;
+			_exit(0);
+		}
+		JOIN(c);
+	}
+	EXPECT_STOP(p, SIGSTOP);
+	EXPECT_OK(trace(PTRACE_SETOPTIONS, p, 0, PTRACE_O_TRACEFORK));
+	EXPECT_OK(set_debug(p, 0, (unsigned long)&watched));
+	EXPECT_OK(set_debug(p, 7, 1 | 0x1ul << 16));
+	EXPECT_EQ(go_on(p, PTRACE_CONT, 0), SIGTRAP | PTRACE_EVENT_FORK << 8);
+	pid_t c;
+	unsigned long message;
+	EXPECT_OK(trace(PTRACE_GETEVENTMSG, p, 0, (unsigned long)&message));
+	c = message;
+	EXPECT_STOP(c, SIGSTOP);
+	EXPECT_EQ(get_debug(c, 0), 0);
+	let_end(c, 0);
+	EXPECT_EQ(go_on(p, PTRACE_CONT, 0), SIGCHLD);
+	let_end(p, 0);
+}

@@ -80,7 +80,7 @@ impl CurrentTask {
         self.vfork = None;
         // The call is known by its number still.
         self.regs = platform::Registers { orig_rax: self.regs.orig_rax, ..loaded.regs };
-        self.stepping = false;
+        (self.stepping, self.watch) = (false, None);
         self.trace_new_memory();
         self.task.set_name(&loaded.name);
         self.set_creds(loaded.creds);

@@ -148,7 +148,8 @@ impl CurrentTask {
         let there = || {
             let signals = task.group.signals.lock();
             let tracee = signals.threads.get(&task.tid()).and_then(|thread| thread.trace.by.as_ref());
-            tracee.is_none_or(|tracee| tracee.stop.is_some()).then_some(())
+            let ends = task.work.get() & bits::EXIT != 0;
+            (ends || tracee.is_none_or(|tracee| tracee.stop.is_some())).then_some(())
         };
         self.wait_killable(there);
     }

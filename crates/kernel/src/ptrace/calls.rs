@@ -2,7 +2,7 @@
 
 use super::stop::Reason;
 use super::{message, mode, option};
-use crate::signal::{ForceHow, Target};
+use crate::signal::Target;
 use crate::task::CurrentTask;
 use crate::work::bits;
 use abi::signal::{SIGTRAP, SigInfo, code};
@@ -25,12 +25,11 @@ impl CurrentTask {
 
     /// After a call.
     pub(crate) fn trace_exit_of_call(&mut self) {
+        self.pass_points();
         let mode = self.task.trace_mode();
         if mode & mode::STEP != 0 && mode & mode::EMULATE == 0 {
             self.unfold();
-            self.last_fault = (1, 0, 0);
-            let trap = SigInfo::fault(SIGTRAP, code::TRAP_BRKPT, self.regs.rip);
-            self.kernel.force_signal(&self.task, trap, ForceHow::Fault);
+            self.raise_trap(code::TRAP_BRKPT);
         } else if mode & mode::SYSCALL != 0 {
             self.call_stop(message::SYSCALL_EXIT);
         }

@@ -1,7 +1,7 @@
 //! Stops for events: new tasks, new programs, ends; and how tracing is passed on to children.
 
 use super::stop::{Reason, event_code};
-use super::{TraceSlot, Tracee, Tracer, event, mode};
+use super::{DebugRegisters, TraceSlot, Tracee, Tracer, event, mode};
 use crate::clone::CloneArgs;
 use crate::group::ExitStatus;
 use crate::signal::{Target, ThreadSignals};
@@ -98,7 +98,10 @@ impl CurrentTask {
             let mut signals = self.group.signals.lock();
             let tracee = signals.threads.get_mut(&self.tid()).and_then(|thread| thread.trace.by.as_mut());
             match tracee {
-                Some(tracee) => std::mem::replace(&mut tracee.text, text),
+                Some(tracee) => {
+                    tracee.debug = DebugRegisters::default();
+                    std::mem::replace(&mut tracee.text, text)
+                }
                 None => text,
             }
         };
@@ -145,6 +148,7 @@ impl Tracee {
             notify: false,
             killed: false,
             stop_signal: 0,
+            debug: DebugRegisters::default(),
             text,
         }
     }

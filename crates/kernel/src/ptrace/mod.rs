@@ -7,13 +7,14 @@
 //!
 //! - `attach`: the beginning and the end of tracing; `access`: who may.
 //! - `stop`: stops for signals, job control and the tracer's wish; `calls`: at system calls; `events`: at forks, programs, ends.
-//! - `resume`: what tracers do; `registers`, `vectors`: what they see.
+//! - `resume`: what tracers do; `registers`, `vectors`: what they see; `debug`: debug registers, which are emulated.
 //!
 //! An untraced task pays one look at its `trace_mode` in a call.
 
 mod access;
 mod attach;
 mod calls;
+mod debug;
 mod events;
 mod registers;
 mod resume;
@@ -22,6 +23,8 @@ mod vectors;
 
 pub use access::may_access;
 pub use attach::Attach;
+pub use debug::DebugRegisters;
+pub(crate) use debug::Watch;
 pub(crate) use events::Inherited;
 pub use registers::{WORDS, set_register};
 pub use resume::Resume;
@@ -104,6 +107,8 @@ pub struct Tracee {
     pub(crate) killed: bool,
     /// The process's last stop signal.
     pub(crate) stop_signal: Signal,
+    /// Debug registers.
+    pub debug: DebugRegisters,
     /// No site of its text is patched.
     text: PlainText,
 }

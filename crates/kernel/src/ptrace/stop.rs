@@ -124,10 +124,7 @@ impl CurrentTask {
             // Checked when it was set; a stub that is gone is seen at the next switch.
             let _ = self.context.set_fpstate(&stop.fpstate);
         }
-        if self.task.trace_mode() & mode::STEP != 0 {
-            self.stepping = self.regs.eflags & TRAP_FLAG == 0;
-            self.regs.eflags |= TRAP_FLAG;
-        }
+        self.take_up_points();
     }
 
     /// Takes the tracer's trap flag out of the registers.
@@ -177,6 +174,8 @@ impl CurrentTask {
     pub(crate) fn trace_handler(&mut self) {
         if self.task.trace_mode() & mode::STEP != 0 {
             self.trace_stop(Reason::trap(&self.task, SIGTRAP, 0));
+        } else if self.watch.is_some() {
+            self.arm_step();
         }
     }
 
