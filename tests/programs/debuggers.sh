@@ -33,7 +33,7 @@ set pagination off
 set confirm off
 set width 0
 break main
-run
+run > out
 next
 break square if x == 2
 continue
@@ -54,7 +54,7 @@ set var counter = 100
 delete
 continue
 END
-timeout 60 gdb -nx -q -batch -x script ./p 2>&1 | plain | grep -v 'debuginfod\|Reading symbols'
+timeout 60 gdb -nx -q -batch -x script ./p 2>&1 | plain | grep -v 'debuginfod\|Reading symbols'; cat out
 cat > loop.c <<'END'
 #include <unistd.h>
 volatile int going = 1, turns;
