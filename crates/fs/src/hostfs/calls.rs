@@ -62,7 +62,7 @@ pub(crate) fn open_path(dir: impl AsFd, name: &[u8], flags: OFlags) -> Result<Ow
     open_one(dir, check(name)?, flags | OFlags::PATH, Mode::empty())
 }
 
-/// A regular file, for reading or writing. Never waits and never becomes a controlling terminal, should it be
+/// A regular file, for reading or writing, or a directory for listing. Never waits and never becomes a controlling terminal, should it be
 /// something else by now.
 pub(crate) fn open_file(dir: impl AsFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     open_one(dir, check(name)?, flags | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())

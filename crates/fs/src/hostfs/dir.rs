@@ -38,7 +38,7 @@ pub(super) struct HostDir {
 
 impl HostDir {
     pub(super) fn new(node: Arc<HostNode>) -> Result<HostDir, Errno> {
-        let fd = calls::open_dir(node.dir_fd()?)?;
+        let fd = node.list_fd()?;
         let state = State { pos: 0, ahead: VecDeque::new() };
         Ok(HostDir { node, fd, state: Mutex::new(rank::FILE_OBJECT, state) })
     }

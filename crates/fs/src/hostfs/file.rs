@@ -26,6 +26,13 @@ impl HostFile {
         HostFile { node, fd, writable }
     }
 
+    /// How many bytes there are from `offset` on, if the host's word for that is believed. It is not for files without
+    /// a size, as those of /proc are.
+    fn left(&self, offset: u64) -> Option<usize> {
+        let size = self.node.believed()?.size;
+        if size == 0 { None } else { usize::try_from(size.saturating_sub(offset)).ok() }
+    }
+
     /// How many bytes a write at `start` may have.
     fn room(io: &IoCx<'_>, start: u64) -> Result<usize, Errno> {
         let limit = io.caller.file_size_limit().min(i64::MAX as u64);
@@ -55,10 +62,11 @@ impl FileOps for HostFile {
 
     fn read_at(&self, _: &IoCx<'_>, offset: u64, dst: &mut dyn Sink) -> Result<usize, IoError> {
         let mut done = 0;
-        while dst.remaining() > 0 {
+        let most = self.left(offset).unwrap_or(usize::MAX);
+        while done < most && dst.remaining() > 0 {
             let at = offset.saturating_add(done as u64);
             let mut asked = 0;
-            let result = dst.fill_with(dst.remaining(), &mut |ranges| {
+            let result = dst.fill_with(dst.remaining().min(most - done), &mut |ranges| {
                 asked = ranges.iter().map(host::guestmem::HostRange::len).sum();
                 preadv(self.fd.as_fd(), ranges, at, 0)
             });

@@ -123,15 +123,11 @@ impl HostNode {
 
     /// Attributes now; in an exclusive tree, a moment ago.
     pub(super) fn attr_now(&self) -> Result<Attr, Errno> {
+        if let Some(attr) = self.believed() {
+            return Ok(attr);
+        }
         let exclusive = self.shared.exclusive();
-        let now = now();
-        let last = {
-            let seen = self.seen.lock();
-            if exclusive && seen.is_fresh(now) {
-                return Ok(seen.attr);
-            }
-            seen.attr
-        };
+        let (now, last) = (now(), self.last_attr());
         let stat = match self.path_fd() {
             Some(fd) => calls::stat_fd(fd),
             None => self.with_place(|dir, name| calls::stat_at(dir, name)),
@@ -229,10 +225,10 @@ impl HostNode {
 
     /// Whether a child is still this.
     pub(super) fn is_at(&self, dir: &HostNode, name: &[u8]) -> bool {
-        let now = now();
-        if self.shared.exclusive() && self.seen.lock().is_fresh(now) {
+        if self.believed().is_some() {
             return true;
         }
+        let now = now();
         let Ok(stat) = dir.dir_fd().and_then(|dir| calls::stat_at(dir, name)) else { return false };
         let attr = calls::attr(&stat, self.last_attr().dev);
         if Key::of(&stat) != self.key || attr.kind != self.kind {
@@ -246,10 +242,23 @@ impl HostNode {
         true
     }
 
+    /// Attributes that are still believed.
+    pub(super) fn believed(&self) -> Option<Attr> {
+        if !self.shared.exclusive() {
+            return None;
+        }
+        let seen = self.seen.lock();
+        seen.is_fresh(now()).then_some(seen.attr)
+    }
+
     /// Opens it once more by its place, and makes sure that it is still the same.
     fn reopen(&self, open: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
         let place = self.place().ok_or(Errno::ESTALE)?;
         let fd = open(place.dir.dir_fd()?, &place.name)?;
+        // Whose attributes are believed, its name is too.
+        if self.believed().is_some() {
+            return Ok(fd);
+        }
         if Key::of(&calls::stat_fd(&fd)?) != self.key {
             return Err(Errno::ESTALE);
         }
@@ -268,6 +277,18 @@ impl HostNode {
             drop(place);
         }
         self.path_fd.get().map(AsFd::as_fd).ok_or(Errno::EIO)
+    }
+
+    /// A descriptor of a directory for listing it.
+    pub(super) fn list_fd(&self) -> Result<OwnedFd, Errno> {
+        if self.kind == FileType::Directory && self.path_fd.get().is_none() {
+            // Most directories are listed and hold no others: nobody will look for children from this one.
+            match self.reopen(|dir, name| calls::open_file(dir, name, OFlags::DIRECTORY)) {
+                Err(Errno::ESTALE) => {}
+                opened => return opened,
+            }
+        }
+        calls::open_dir(self.dir_fd()?)
     }
 
     /// The `O_PATH` descriptor, if it has one.
