@@ -265,6 +265,19 @@ CASE(attach_stops_and_detach_lets_go)
 	JOIN(p);
 }
 
+CASE(attach_again_at_once)
+{
+	struct gate g = gate_new();
+	CHILD(p) gate_wait(&g);
+	for (int i = 0; i < 200; i++) {
+		EXPECT_OK(trace(PTRACE_ATTACH, p, 0, 0));
+		EXPECT_STOP(p, SIGSTOP);
+		EXPECT_OK(trace(PTRACE_DETACH, p, 0, 0));
+	}
+	gate_open(&g);
+	JOIN(p);
+}
+
 CASE(attach_to_a_stopped_process)
 {
 	int status;

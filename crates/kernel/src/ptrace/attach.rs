@@ -1,6 +1,6 @@
 //! The beginning and the end of tracing.
 
-use super::{Stop, TraceSlot, Tracee, Tracer, may_access, mode, option};
+use super::{Stop, Tracee, Tracer, may_access, mode, option};
 use crate::error::{Restart, SysErr};
 use crate::exit::Note;
 use crate::group::ThreadGroup;
@@ -116,7 +116,8 @@ impl CurrentTask {
         };
         let mut tracee = Box::new(Tracee::new(tracer, seized, options, text));
         tracee.stop_signal = stopped.unwrap_or(0);
-        thread.trace = TraceSlot { by: Some(tracee), released: None };
+        // What it was let go with from its last tracer's stop it may not have taken yet.
+        thread.trace.by = Some(tracee);
         task.trace_mode.store(mode::TRACED, Ordering::Relaxed);
         let stopped = stopped.is_some() && task.work.get() & bits::STOP != 0;
         if stopped {
