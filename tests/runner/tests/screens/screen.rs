@@ -7,13 +7,16 @@ use vizor_tests::build;
 
 /// How long anything may take to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test may take in all.
+const LIMIT: Duration = Duration::from_secs(100);
 
-/// A tmux server of its own, with one window; killed at the end.
+/// A tmux server of its own, with one window; killed at the end with all that runs in it.
 pub struct Screen {
     socket: String,
     vizor: String,
     /// A fresh directory, which the window's shell is in and the sandbox sees as it is.
     pub dir: PathBuf,
+    end: Instant,
 }
 
 impl Screen {
@@ -23,7 +26,8 @@ impl Screen {
         let dir = std::env::temp_dir().join(format!("vizor-terminal-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a scratch directory");
-        let screen = Screen { socket: format!("vizor-{name}-{}", std::process::id()), vizor, dir };
+        let socket = format!("vizor-{name}-{}", std::process::id());
+        let screen = Screen { socket, vizor, dir, end: Instant::now() + LIMIT };
         let start = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "env PS1='host> ' bash --norc"];
         screen.tmux(&start);
         screen.expect("host>");
@@ -72,7 +76,7 @@ impl Screen {
     /// Waits until what the screen shows is as it should be.
     #[track_caller]
     pub fn expect_that(&self, what: &str, holds: impl Fn(&str) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = self.end.min(Instant::now() + PATIENCE);
         loop {
             let text = self.text();
             if holds(&text) {
@@ -150,11 +154,11 @@ impl Screen {
 
     /// Waits until a second passes in which the sandbox uses next to no CPU time: one tick of 10 ms may be left over.
     pub fn expect_rest(&self) {
-        let end = Instant::now() + PATIENCE;
+        let end = self.end.min(Instant::now() + PATIENCE);
         loop {
             let before = self.ticks();
             std::thread::sleep(Duration::from_secs(1));
-            let used = self.ticks() - before;
+            let used = self.ticks().saturating_sub(before);
             if used <= 1 {
                 return;
             }
@@ -165,7 +169,12 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        let started = self.processes();
         self.tmux(&["kill-server"]);
+        // What a hangup does not end.
+        for pid in started.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(pid.try_into().ok()?)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
