@@ -234,9 +234,9 @@ fn output_is_complete() {
 
 #[test]
 fn input_is_complete() {
-    let mut session = Session::new("stty raw -echo; echo go; head -c 200000 | cksum; stty sane");
+    let mut session = Session::new("stty raw -echo; echo go; head -c 1000000 | cksum; stty sane");
     session.expect("go\n");
-    let data: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let data: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut sent = 0;
     let start = Instant::now();
     while sent < data.len() {
@@ -246,7 +246,7 @@ fn input_is_complete() {
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
-    let sum = session.expect(" 200000");
+    let sum = session.expect(" 1000000");
     let mut native = Command::new("cksum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cksum");
     native.stdin.take().expect("stdin").write_all(&data).expect("write");
     let native = native.wait_with_output().expect("cksum").stdout;
@@ -379,4 +379,40 @@ fn a_command_that_is_stopped_from_outside_gives_the_terminal_back() {
     session.type_in("echo status $?; exit\r");
     session.expect("status 7");
     session.end();
+}
+
+#[test]
+fn a_hundred_megabytes_arrive_whole() {
+    let path = std::env::temp_dir().join(format!("vizor-console-{}", std::process::id()));
+    // A length that is no multiple of any buffer's, so that a lost or doubled buffer shows.
+    let block: Vec<u8> = (0..1_000_003u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let data = block.repeat(100);
+    std::fs::write(&path, &data).expect("a file");
+    let mut session = Session::new(&format!("stty raw; cat {}; exit 8", path.display()));
+    let status = session.end();
+    let _ = std::fs::remove_file(&path);
+    assert_eq!((status.code(), session.seen.len(), session.seen == data), (Some(8), data.len(), true));
+}
+
+#[test]
+fn a_hangup_ends_the_sandbox() {
+    let mut session = Session::new("echo up; exec sleep 100");
+    session.expect("up");
+    let other = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("openpt");
+    drop(std::mem::replace(&mut session.master, other));
+    let start = Instant::now();
+    while session.child.try_wait().expect("wait").is_none() {
+        assert!(start.elapsed() < LIMIT, "still running after a hangup");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn end_of_file_is_typed() {
+    let mut session = Session::new("cat; echo over; exit 9");
+    session.type_in("line\r");
+    session.expect("line\r\nline\r\n");
+    session.type_in("\u{4}");
+    session.expect("over");
+    assert_eq!(session.end().code(), Some(9));
 }
