@@ -1,21 +1,19 @@
-/* Open file descriptions of every kind that a program is handed as its stdio: what is shared by dup, fork, exec and SCM_RIGHTS,
- * and what each open by name (/dev/pts/N, /dev/tty, /proc/self/fd/N, /dev/fd/N, /dev/stdin) gets of its own. */
+/* Open file descriptions of terminals and of what stands in for them as standard input and output: which flags, offsets,
+ * owners and descriptors' own flags are shared, through open, dup, fork, exec, passed rights, /proc/self/fd and /dev. */
 #include "terminal.h"
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 
 enum { LARGEFILE = 0100000 };
 
-static int flags_of(int fd)
-{
-	return EXPECT_OK(fcntl(fd, F_GETFL)) & ~LARGEFILE;
-}
+/* How a descriptor can come from another one. */
+static int by_dup(int fd) { return EXPECT_OK(dup(fd)); }
+static int by_dup3(int fd) { return EXPECT_OK(dup3(fd, 90, O_CLOEXEC)); }
+static int by_fcntl(int fd) { return EXPECT_OK(fcntl(fd, F_DUPFD_CLOEXEC, 70)); }
 
-/* Sends a descriptor to ourselves; the copy shares its description. */
-static int passed(int fd)
+static void send_fd(int to, int fd)
 {
-	int s[2], got;
-	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	char data = 'd', control[CMSG_SPACE(sizeof(int))] = {0};
 	struct iovec iov = {&data, 1};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -24,436 +22,506 @@ static int passed(int fd)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	EXPECT_EQ(sendmsg(s[0], &msg, 0), 1);
-	EXPECT_EQ(recvmsg(s[1], &msg, 0), 1);
-	memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof got);
+	EXPECT_EQ(sendmsg(to, &msg, 0), 1);
+}
+
+static int receive_fd(int from, int flags)
+{
+	char data, control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {&data, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	EXPECT_EQ(recvmsg(from, &msg, flags), 1);
+	int fd;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
+	return fd;
+}
+
+static int by_rights(int fd)
+{
+	int s[2];
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	send_fd(s[0], fd);
+	int got = receive_fd(s[1], 0);
 	EXPECT_OK(close(s[0]));
 	EXPECT_OK(close(s[1]));
 	return got;
 }
 
-/* Whether what is set on one descriptor is seen on the other. */
-static bool share_flags(int a, int b)
+static int by_pidfd(int fd)
 {
-	EXPECT_OK(fcntl(a, F_SETFL, O_NONBLOCK));
-	bool shared = fcntl(b, F_GETFL) & O_NONBLOCK;
-	EXPECT_OK(fcntl(a, F_SETFL, 0));
-	return shared;
+	int pidfd = EXPECT_OK(syscall(SYS_pidfd_open, getpid(), 0));
+	int got = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (got < 0 && errno == EPERM)
+		SKIP("pidfd_getfd is not allowed");
+	EXPECT_OK(got);
+	EXPECT_OK(close(pidfd));
+	return got;
 }
 
-static bool share_owner(int a, int b)
-{
-	EXPECT_OK(fcntl(a, F_SETOWN, getpid()));
-	bool shared = fcntl(b, F_GETOWN) == getpid();
-	EXPECT_OK(fcntl(a, F_SETOWN, 0));
-	return shared;
-}
+static int (*const sharing[])(int) = {by_dup, by_dup3, by_fcntl, by_rights, by_pidfd};
+#define EACH_SHARING(i) for (unsigned i = 0; i < sizeof sharing / sizeof *sharing; i++)
 
+/* Everything that belongs to the description is the same through both. */
 static void expect_shared(int a, int b)
 {
-	CHECK(share_flags(a, b));
-	CHECK(share_owner(a, b));
+	int is = fcntl(a, F_GETFL);
+	EXPECT_EQ(fcntl(b, F_GETFL), is);
+	EXPECT_OK(fcntl(a, F_SETFL, is | O_NONBLOCK | O_APPEND));
+	EXPECT_EQ(fcntl(b, F_GETFL), is | O_NONBLOCK | O_APPEND);
+	EXPECT_OK(fcntl(b, F_SETFL, is));
+	EXPECT_EQ(fcntl(a, F_GETFL), is);
+	int on = 1, off = 0;
+	EXPECT_OK(ioctl(b, FIONBIO, &on));
+	CHECK(fcntl(a, F_GETFL) & O_NONBLOCK);
+	EXPECT_OK(ioctl(a, FIONBIO, &off));
+	CHECK(!(fcntl(b, F_GETFL) & O_NONBLOCK));
+	EXPECT_OK(fcntl(a, F_SETOWN, getpid()));
+	EXPECT_EQ(fcntl(b, F_GETOWN), getpid());
+	EXPECT_OK(fcntl(b, F_SETSIG, SIGUSR2));
+	EXPECT_EQ(fcntl(a, F_GETSIG), SIGUSR2);
+	EXPECT_OK(fcntl(a, F_SETSIG, 0));
+	EXPECT_OK(fcntl(a, F_SETOWN, 0));
+	/* but not what belongs to the descriptor */
+	int old = EXPECT_OK(fcntl(a, F_GETFD)), other = EXPECT_OK(fcntl(b, F_GETFD));
+	EXPECT_OK(fcntl(a, F_SETFD, old ^ FD_CLOEXEC));
+	EXPECT_EQ(fcntl(b, F_GETFD), other);
+	EXPECT_OK(fcntl(a, F_SETFD, old));
+	EXPECT_EQ(syscall(SYS_kcmp, getpid(), getpid(), 0 /* KCMP_FILE */, a, b), 0);
 }
 
-static void expect_separate(int a, int b)
+/* Nothing is. */
+static void expect_apart(int a, int b)
 {
-	CHECK(!share_flags(a, b));
-	CHECK(!share_owner(a, b));
-	CHECK(!share_flags(b, a));
+	int of_a = fcntl(a, F_GETFL), of_b = fcntl(b, F_GETFL);
+	EXPECT_OK(fcntl(a, F_SETFL, of_a ^ O_NONBLOCK));
+	EXPECT_EQ(fcntl(b, F_GETFL), of_b);
+	EXPECT_OK(fcntl(b, F_SETFL, of_b ^ O_APPEND));
+	EXPECT_EQ(fcntl(a, F_GETFL), of_a ^ O_NONBLOCK);
+	EXPECT_OK(fcntl(a, F_SETFL, of_a));
+	EXPECT_OK(fcntl(b, F_SETFL, of_b));
+	EXPECT_OK(fcntl(a, F_SETOWN, getpid()));
+	EXPECT_EQ(fcntl(b, F_GETOWN), 0);
+	EXPECT_OK(fcntl(a, F_SETOWN, 0));
+	CHECK(syscall(SYS_kcmp, getpid(), getpid(), 0, a, b) != 0);
 }
 
-/* Reopens a descriptor under one of its names. */
-static int again(const char *directory, int fd, int flags)
+CASE(slave_shared)
 {
+	struct pty t = pty_new();
+	EACH_SHARING(i) {
+		int b = sharing[i](t.slave);
+		expect_shared(t.slave, b);
+		EXPECT_OK(close(b));
+	}
+}
+
+CASE(master_shared)
+{
+	struct pty t = pty_new();
+	EACH_SHARING(i) {
+		int b = sharing[i](t.master);
+		EXPECT_EQ(pty_number(b), pty_number(t.master));
+		expect_shared(t.master, b);
+		EXPECT_OK(close(b));
+	}
+	type(t.master, "alive\n");
+	EXPECT_READ(t.slave, "alive\n");
+}
+
+CASE(dev_tty_shared)
+{
+	pty_control();
+	int a = EXPECT_OK(open("/dev/tty", O_RDWR));
+	EACH_SHARING(i) {
+		int b = sharing[i](a);
+		expect_shared(a, b);
+		EXPECT_OK(close(b));
+	}
+}
+
+/* ---- New opens. ---- */
+
+CASE(slave_opened_by_every_name)
+{
+	struct pty t = pty_control();
+	EXPECT_OK(dup2(t.slave, 0));
+	char self[64], thread[64], dev[64], pid[64];
+	snprintf(self, sizeof self, "/proc/self/fd/%d", t.slave);
+	snprintf(thread, sizeof thread, "/proc/thread-self/fd/%d", t.slave);
+	snprintf(dev, sizeof dev, "/dev/fd/%d", t.slave);
+	snprintf(pid, sizeof pid, "/proc/%d/fd/0", getpid());
+	const char *names[] = {pty_name(t.master), self, thread, dev, pid, "/dev/stdin", "/dev/tty"};
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		int b = EXPECT_OK(open(names[i], O_RDWR | O_NOCTTY));
+		EXPECT_EQ(fcntl(b, F_GETFL), O_RDWR | LARGEFILE);
+		expect_apart(t.slave, b);
+		int c = EXPECT_OK(open(names[i], O_WRONLY | O_NONBLOCK | O_NOCTTY));
+		EXPECT_EQ(fcntl(c, F_GETFL), O_WRONLY | O_NONBLOCK | LARGEFILE);
+		expect_apart(b, c);
+		EXPECT_OK(close(b));
+		EXPECT_OK(close(c));
+	}
+}
+
+CASE(slave_opened_by_the_master)
+{
+	struct pty t = pty_new();
+	int a = EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	expect_apart(t.slave, a);
+	int b = EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	expect_apart(a, b);
+}
+
+CASE(a_wider_mode_by_reopening)
+{
+	/* The mode of the one it is reached by does not limit a new open: the name's permission bits do. */
+	struct pty t = pty_new();
+	int r = EXPECT_OK(open(pty_name(t.master), O_RDONLY | O_NOCTTY));
 	char path[64];
-	snprintf(path, sizeof path, "%s/%d", directory, fd);
-	return EXPECT_OK(open(path, flags | O_NOCTTY));
-}
-
-/* In a child of a child, so that what is set there comes back by the description alone. */
-static void nonblock_in_a_child(int fd)
-{
+	snprintf(path, sizeof path, "/proc/self/fd/%d", r);
+	EXPECT_ERRNO(write(r, "x", 1), EBADF);
+	int w = EXPECT_OK(open(path, O_WRONLY | O_NOCTTY));
+	type(w, "w");
+	EXPECT_COMES(t.master, "w");
+	needs_root();
+	EXPECT_OK(fchmod(t.slave, 0));
 	CHILD(p) {
-		EXPECT_OK(fcntl(fd, F_SETFL, O_NONBLOCK));
+		become_user(4321, 4321);
+		EXPECT_ERRNO(open(path, O_RDONLY | O_NOCTTY), EACCES);
 	}
 	JOIN(p);
 }
 
-static void nonblock_by_a_program(int fd)
+CASE(path_only)
 {
+	struct pty t = pty_new();
+	int p = EXPECT_OK(open(pty_name(t.master), O_PATH | O_NOCTTY));
+	char c, path[64];
+	struct termios tio;
+	EXPECT_ERRNO(read(p, &c, 1), EBADF);
+	EXPECT_ERRNO(tcgetattr(p, &tio), EBADF);
+	EXPECT_ERRNO(fcntl(p, F_SETFL, O_NONBLOCK), EBADF);
+	EXPECT_EQ(fcntl(p, F_GETFL), O_PATH);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", p);
+	int s = EXPECT_OK(open(path, O_RDWR | O_NOCTTY));
+	expect_apart(t.slave, s);
+	EXPECT_OK(close(t.slave));
+	EXPECT_OK(close(s));
+	EXPECT_EQ(wait_for(t.master, POLLIN), POLLHUP); /* a path alone keeps no slave open */
+}
+
+/* ---- Across fork, exec and sockets. ---- */
+
+CASE(a_fork_shares)
+{
+	struct pty t = pty_new();
+	EXPECT_OK(fcntl(t.slave, F_SETFD, 0));
 	CHILD(p) {
-		EXPECT_OK(dup2(fd, 0));
-		execlp("python3", "python3", "-S", "-c", "import os; os.set_blocking(0, False)", NULL);
+		EXPECT_OK(fcntl(t.slave, F_SETFL, O_NONBLOCK));
+		EXPECT_OK(fcntl(t.slave, F_SETOWN, getppid()));
+		EXPECT_OK(fcntl(t.slave, F_SETFD, FD_CLOEXEC)); /* this one is the child's */
+	}
+	JOIN(p);
+	CHECK(fcntl(t.slave, F_GETFL) & O_NONBLOCK);
+	EXPECT_EQ(fcntl(t.slave, F_GETOWN), getpid());
+	EXPECT_EQ(fcntl(t.slave, F_GETFD), 0);
+}
+
+CASE(a_close_in_the_child_closes_nothing)
+{
+	struct pty t = pty_new();
+	CHILD(p) {
+		EXPECT_OK(close(t.slave));
+		EXPECT_OK(close(t.master));
+	}
+	JOIN(p);
+	type(t.slave, "x");
+	EXPECT_COMES(t.master, "x");
+}
+
+CASE(flags_outlive_exec)
+{
+	/* A program that makes its terminal nonblocking leaves it so for whoever shares the description. */
+	struct pty t = pty_control();
+	EXPECT_OK(dup2(t.slave, 5));
+	int own = EXPECT_OK(open("/dev/tty", O_RDWR));
+	EXPECT_OK(fcntl(5, F_SETFL, O_NONBLOCK));
+	CHILD(p) {
+		execl("/bin/sh", "sh", "-c", "while read k v; do [ $k = flags: ] && [ $v = 0104002 ] && exit 7; done </proc/self/fdinfo/5", NULL);
 		_exit(9);
 	}
-	JOIN(p);
+	EXPECT_EXIT(p, 7);
+	CHECK(fcntl(t.slave, F_GETFL) & O_NONBLOCK);
+	CHECK(!(fcntl(own, F_GETFL) & O_NONBLOCK));
 }
 
-/* ---- /dev/pts/N. ---- */
-
-CASE(slave_opened_twice)
+CASE(rights_to_another_process)
 {
 	struct pty t = pty_new();
-	expect_separate(t.slave, EXPECT_OK(open(pty_name(t.master), O_RDWR | O_NOCTTY)));
-}
-
-CASE(slave_by_its_peer)
-{
-	struct pty t = pty_new();
-	expect_separate(t.slave, EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_RDWR | O_NOCTTY)));
-}
-
-CASE(slave_dup)
-{
-	struct pty t = pty_new();
-	expect_shared(t.slave, EXPECT_OK(dup(t.slave)));
-	expect_shared(t.slave, EXPECT_OK(fcntl(t.slave, F_DUPFD_CLOEXEC, 50)));
-	expect_shared(t.slave, EXPECT_OK(dup3(t.slave, 60, O_CLOEXEC)));
-}
-
-CASE(slave_fork)
-{
-	struct pty t = pty_new();
-	nonblock_in_a_child(t.slave);
-	EXPECT_EQ(flags_of(t.slave), O_RDWR | O_NONBLOCK);
-}
-
-CASE(slave_exec)
-{
-	struct pty t = pty_new();
-	int other = EXPECT_OK(open(pty_name(t.master), O_RDWR | O_NOCTTY));
-	nonblock_by_a_program(t.slave);
-	EXPECT_EQ(flags_of(t.slave), O_RDWR | O_NONBLOCK);
-	EXPECT_EQ(flags_of(other), O_RDWR);
-}
-
-CASE(slave_passed)
-{
-	struct pty t = pty_new();
-	expect_shared(t.slave, passed(t.slave));
-}
-
-CASE(slave_by_proc_and_dev_fd)
-{
-	struct pty t = pty_new();
-	expect_separate(t.slave, again("/proc/self/fd", t.slave, O_RDWR));
-	expect_separate(t.slave, again("/dev/fd", t.slave, O_RDWR));
-	expect_separate(t.slave, again("/proc/thread-self/fd", t.slave, O_RDWR));
-	EXPECT_EQ(flags_of(again("/dev/fd", t.slave, O_WRONLY | O_NONBLOCK)), O_WRONLY | O_NONBLOCK);
-}
-
-CASE(slave_as_stdin)
-{
-	struct pty t = pty_new();
-	EXPECT_OK(dup2(t.slave, 0));
-	int fd = EXPECT_OK(open("/dev/stdin", O_RDWR | O_NOCTTY));
-	expect_separate(0, fd);
-	expect_shared(0, t.slave);
-	char name[64];
-	EXPECT_EQ(ttyname_r(fd, name, sizeof name), 0);
-	EXPECT_STR(name, pty_name(t.master));
-}
-
-CASE(slave_and_dev_tty)
-{
-	struct pty t = pty_control();
-	int fd = EXPECT_OK(open("/dev/tty", O_RDWR));
-	expect_separate(t.slave, fd);
-	expect_separate(fd, EXPECT_OK(open("/dev/tty", O_RDWR)));
-	expect_shared(fd, passed(fd));
-	expect_shared(fd, EXPECT_OK(dup(fd)));
-}
-
-CASE(dev_tty_by_proc_and_dev_fd)
-{
-	pty_control();
-	int fd = EXPECT_OK(open("/dev/tty", O_RDWR));
-	expect_separate(fd, again("/proc/self/fd", fd, O_RDWR));
-	expect_separate(fd, again("/dev/fd", fd, O_RDWR));
-}
-
-CASE(dev_tty_fork_and_exec)
-{
-	pty_control();
-	int fd = EXPECT_OK(open("/dev/tty", O_RDWR)), other = EXPECT_OK(open("/dev/tty", O_RDWR));
-	nonblock_in_a_child(fd);
-	EXPECT_EQ(flags_of(fd), O_RDWR | O_NONBLOCK);
-	EXPECT_OK(fcntl(fd, F_SETFL, 0));
-	nonblock_by_a_program(fd);
-	EXPECT_EQ(flags_of(fd), O_RDWR | O_NONBLOCK);
-	EXPECT_EQ(flags_of(other), O_RDWR);
-}
-
-CASE(dev_tty_passed_to_another_session)
-{
-	/* An open of it stays one of the terminal it was opened for. */
-	struct pty t = pty_control();
-	int fd = EXPECT_OK(open("/dev/tty", O_RDWR));
+	int s[2];
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	CHILD(p) {
-		EXPECT_OK(setsid());
-		EXPECT_ERRNO(open("/dev/tty", O_RDWR), ENXIO);
-		type(fd, "x");
-		EXPECT_ERRNO(tcgetpgrp(fd), ENOTTY);
-		EXPECT_ERRNO(open("/proc/self/fd/0", O_RDONLY | O_DIRECTORY), ENOTDIR);
-		char path[64];
-		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-		EXPECT_ERRNO(open(path, O_RDWR), ENXIO); /* that is /dev/tty again, and we have none */
+		int got = receive_fd(s[1], MSG_CMSG_CLOEXEC);
+		EXPECT_EQ(fcntl(got, F_GETFD), FD_CLOEXEC);
+		EXPECT_OK(fcntl(got, F_SETFL, O_NONBLOCK));
+		type(got, "there");
 	}
-	EXPECT_COMES(t.master, "x");
+	send_fd(s[0], t.slave);
+	EXPECT_COMES(t.master, "there");
 	JOIN(p);
+	CHECK(fcntl(t.slave, F_GETFL) & O_NONBLOCK);
 }
 
-CASE(access_modes_of_slaves)
+CASE(rights_on_their_way_keep_it_open)
 {
 	struct pty t = pty_new();
-	raw_mode(t.slave, 1, 0);
-	int r = EXPECT_OK(open(pty_name(t.master), O_RDONLY | O_NOCTTY));
-	int w = EXPECT_OK(open(pty_name(t.master), O_WRONLY | O_NOCTTY));
-	char c;
-	EXPECT_ERRNO(write(r, "x", 1), EBADF);
-	EXPECT_ERRNO(read(w, &c, 1), EBADF);
-	struct termios tio;
-	EXPECT_OK(tcgetattr(w, &tio)); /* settings may be had from any */
-	EXPECT_OK(tcsetattr(r, TCSANOW, &tio));
-	EXPECT_EQ(events_now(r, POLLIN | POLLOUT), POLLOUT);
+	int s[2];
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	send_fd(s[0], t.slave);
+	EXPECT_OK(close(t.slave));
+	EXPECT_EQ(events_now(t.master, POLLIN), 0);
+	int got = receive_fd(s[1], 0);
+	type(got, "kept");
+	EXPECT_COMES(t.master, "kept");
+	send_fd(s[0], got);
+	EXPECT_OK(close(got));
+	EXPECT_OK(close(s[0]));
+	EXPECT_OK(close(s[1])); /* and are dropped with the socket */
+	EXPECT_EQ(wait_for(t.master, POLLIN), POLLHUP);
 }
 
-CASE(no_offsets_on_terminals)
+/* ---- Standard input of other kinds. ---- */
+
+CASE(input_from_a_pipe)
 {
-	struct pty t = pty_new();
-	char c;
-	for (int i = 0; i < 2; i++) {
-		int fd = i ? t.master : t.slave;
-		EXPECT_ERRNO(lseek(fd, 0, SEEK_SET), ESPIPE);
-		EXPECT_ERRNO(pread(fd, &c, 1, 0), ESPIPE);
-		EXPECT_ERRNO(pwrite(fd, &c, 1, 0), ESPIPE);
-		EXPECT_ERRNO(ftruncate(fd, 0), EINVAL);
-		EXPECT_ERRNO(fsync(fd), EINVAL);
+	int p[2];
+	EXPECT_OK(pipe(p));
+	EXPECT_OK(dup2(p[0], 0));
+	EACH_SHARING(i) {
+		int b = sharing[i](0);
+		expect_shared(0, b);
+		EXPECT_OK(close(b));
 	}
-}
-
-CASE(append_and_direct)
-{
-	struct pty t = pty_new();
-	EXPECT_OK(fcntl(t.slave, F_SETFL, O_APPEND));
-	EXPECT_EQ(flags_of(t.slave), O_RDWR | O_APPEND);
-	PRINTED(t, "x", "x");
-	EXPECT_ERRNO(fcntl(t.slave, F_SETFL, O_DIRECT), EINVAL);
-}
-
-CASE(close_on_exec_is_the_descriptors)
-{
-	struct pty t = pty_new();
-	int copy = EXPECT_OK(dup(t.slave));
-	EXPECT_EQ(fcntl(t.slave, F_GETFD), FD_CLOEXEC);
-	EXPECT_EQ(fcntl(copy, F_GETFD), 0);
-	EXPECT_EQ(fcntl(passed(t.slave), F_GETFD), 0);
-	EXPECT_OK(fcntl(copy, F_SETFD, FD_CLOEXEC));
-	EXPECT_OK(fcntl(t.slave, F_SETFD, 0));
-	EXPECT_EQ(fcntl(copy, F_GETFD), FD_CLOEXEC);
-}
-
-/* ---- The master. ---- */
-
-CASE(master_dup_fork_and_passing)
-{
-	struct pty t = pty_new();
-	expect_shared(t.master, EXPECT_OK(dup(t.master)));
-	expect_shared(t.master, passed(t.master));
-	nonblock_in_a_child(t.master);
-	EXPECT_EQ(flags_of(t.master), O_RDWR | O_NONBLOCK);
-	EXPECT_EQ(flags_of(t.slave), O_RDWR);
-}
-
-CASE(master_by_proc_is_another_pair)
-{
-	struct pty t = pty_new();
-	int other = again("/proc/self/fd", t.master, O_RDWR);
-	CHECK(pty_number(other) != pty_number(t.master));
-	expect_separate(t.master, other);
-}
-
-CASE(master_in_flight_keeps_the_pair)
-{
-	struct pty t = pty_new();
-	int copy = passed(t.master);
-	EXPECT_OK(close(t.master));
-	EXPECT_EQ(events_now(t.slave, POLLHUP), 0);
-	type(t.slave, "x");
-	EXPECT_COMES(copy, "x");
-}
-
-/* ---- Stdio that is a pipe. ---- */
-
-CASE(pipe_as_stdin)
-{
-	int p[2];
-	EXPECT_OK(pipe(p));
-	EXPECT_OK(dup2(p[0], 0));
-	expect_shared(0, p[0]);
-	expect_shared(0, passed(0));
-	expect_separate(0, again("/proc/self/fd", 0, O_RDONLY));
-	expect_separate(0, again("/dev/fd", 0, O_RDONLY));
-	expect_separate(0, EXPECT_OK(open("/dev/stdin", O_RDONLY)));
-	EXPECT_EQ(flags_of(p[1]), O_WRONLY);
-}
-
-CASE(pipe_reopened_is_the_same_pipe)
-{
-	int p[2];
-	EXPECT_OK(pipe(p));
-	EXPECT_OK(dup2(p[0], 0));
-	int in = EXPECT_OK(open("/dev/stdin", O_RDONLY)), out = again("/proc/self/fd", 0, O_WRONLY);
-	type(out, "ab");
+	int r = EXPECT_OK(open("/dev/stdin", O_RDONLY | O_NONBLOCK)); /* the same pipe, a description of its own */
+	expect_apart(0, r);
 	char c;
-	EXPECT_EQ(read(in, &c, 1), 1);
+	EXPECT_ERRNO(read(r, &c, 1), EAGAIN);
+	int w = EXPECT_OK(open("/proc/self/fd/0", O_WRONLY)); /* even its other end */
+	type(w, "ab");
 	EXPECT_EQ(read(0, &c, 1), 1);
+	EXPECT_EQ(read(r, &c, 1), 1);
 	EXPECT_EQ(c, 'b');
-	EXPECT_ERRNO(tcgetpgrp(0), ENOTTY);
+	EXPECT_ERRNO(lseek(r, 0, SEEK_CUR), ESPIPE);
 	EXPECT_EQ(isatty(0), 0);
+	EXPECT_EQ(errno, ENOTTY);
 }
 
-CASE(pipe_over_fork_and_exec)
+CASE(input_from_a_file)
 {
-	int p[2];
-	EXPECT_OK(pipe(p));
-	nonblock_in_a_child(p[0]);
-	EXPECT_EQ(flags_of(p[0]), O_RDONLY | O_NONBLOCK);
-	EXPECT_OK(fcntl(p[0], F_SETFL, 0));
-	nonblock_by_a_program(p[0]);
-	EXPECT_EQ(flags_of(p[0]), O_RDONLY | O_NONBLOCK);
-	EXPECT_EQ(flags_of(p[1]), O_WRONLY);
-}
-
-/* ---- Stdio that is a file. ---- */
-
-CASE(file_as_stdin)
-{
-	put_file("f", "abcdef");
-	int fd = EXPECT_OK(open("f", O_RDWR));
-	EXPECT_OK(dup2(fd, 0));
-	expect_shared(0, fd);
-	expect_shared(0, passed(0));
-	expect_separate(0, again("/proc/self/fd", 0, O_RDWR));
-	expect_separate(0, EXPECT_OK(open("/dev/stdin", O_RDWR)));
-	expect_separate(0, EXPECT_OK(open("f", O_RDWR)));
-}
-
-CASE(offset_of_a_file_as_stdin)
-{
-	put_file("f", "abcdef");
-	int fd = EXPECT_OK(open("f", O_RDONLY));
-	EXPECT_OK(dup2(fd, 0));
+	put_file("f", "0123456789");
+	EXPECT_OK(dup2(EXPECT_OK(open("f", O_RDWR)), 0));
 	char c;
 	EXPECT_EQ(read(0, &c, 1), 1);
-	EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 1);
-	EXPECT_EQ(lseek(passed(0), 0, SEEK_CUR), 1);
-	EXPECT_EQ(lseek(EXPECT_OK(open("/dev/stdin", O_RDONLY)), 0, SEEK_CUR), 0);
-	EXPECT_EQ(lseek(again("/dev/fd", 0, O_RDONLY), 0, SEEK_CUR), 0);
+	EACH_SHARING(i) {
+		int b = sharing[i](0);
+		expect_shared(0, b);
+		EXPECT_EQ(lseek(b, 0, SEEK_CUR), i + 1); /* the offset too */
+		EXPECT_EQ(read(b, &c, 1), 1);
+		EXPECT_EQ(lseek(0, 0, SEEK_CUR), i + 2);
+		EXPECT_OK(close(b));
+	}
 	CHILD(p) {
-		EXPECT_EQ(lseek(0, 3, SEEK_SET), 3);
+		EXPECT_EQ(lseek(0, 8, SEEK_SET), 8);
 	}
 	JOIN(p);
-	EXPECT_EQ(read(fd, &c, 1), 1);
-	EXPECT_EQ(c, 'd');
-}
-
-CASE(appending_file_as_stdout)
-{
-	put_file("f", "ab");
-	int fd = EXPECT_OK(open("f", O_WRONLY | O_APPEND)), copy = EXPECT_OK(dup(fd));
-	int other = again("/proc/self/fd", fd, O_WRONLY);
-	EXPECT_EQ(flags_of(copy), O_WRONLY | O_APPEND);
-	EXPECT_EQ(flags_of(other), O_WRONLY);
-	type(copy, "c");
-	type(other, "X");
-	EXPECT_STR(get_file("f"), "Xbc");
-}
-
-CASE(deleted_file_as_stdin)
-{
-	put_file("f", "abc");
-	int fd = EXPECT_OK(open("f", O_RDONLY));
+	EXPECT_EQ(lseek(0, 0, SEEK_CUR), 8);
+	static const char *const names[] = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"};
+	for (int i = 0; i < 3; i++) {
+		int b = EXPECT_OK(open(names[i], O_RDONLY));
+		EXPECT_EQ(lseek(b, 0, SEEK_CUR), 0); /* a new open begins at the beginning */
+		EXPECT_EQ(read(b, &c, 1), 1);
+		EXPECT_EQ(c, '0');
+		EXPECT_EQ(lseek(0, 0, SEEK_CUR), 8);
+		EXPECT_OK(fcntl(b, F_SETFL, O_NONBLOCK));
+		CHECK(!(fcntl(0, F_GETFL) & O_NONBLOCK));
+		EXPECT_OK(close(b));
+	}
 	EXPECT_OK(unlink("f"));
-	int other = again("/proc/self/fd", fd, O_RDONLY);
-	EXPECT_READ(other, "abc");
-	expect_separate(fd, other);
+	int b = EXPECT_OK(open("/dev/stdin", O_RDONLY)); /* without a name as well */
+	EXPECT_EQ(read(b, &c, 1), 1);
+	EXPECT_EQ(c, '0');
 }
 
-CASE(file_is_no_terminal)
+CASE(output_to_a_file)
 {
-	put_file("f", "");
-	int fd = EXPECT_OK(open("f", O_RDWR));
-	struct termios tio;
-	struct winsize ws;
-	EXPECT_ERRNO(ioctl(fd, TCGETS, &tio), ENOTTY);
-	EXPECT_ERRNO(ioctl(fd, TIOCGWINSZ, &ws), ENOTTY);
-	EXPECT_ERRNO(ioctl(fd, TIOCSCTTY, 0), ENOTTY);
-	EXPECT_ERRNO(ioctl(fd, TIOCNOTTY), ENOTTY);
-	EXPECT_ERRNO(tcgetsid(fd), ENOTTY);
+	int fd = EXPECT_OK(open("f", O_WRONLY | O_CREAT, 0600)), again = EXPECT_OK(dup(fd));
+	type(fd, "one ");
+	type(again, "two ");
+	CHILD(p) {
+		type(fd, "three ");
+	}
+	JOIN(p);
+	char path[64];
+	snprintf(path, sizeof path, "/dev/fd/%d", fd);
+	int apart = EXPECT_OK(open(path, O_WRONLY));
+	type(apart, "ONE"); /* at its own offset */
+	EXPECT_OK(fcntl(apart, F_SETFL, O_APPEND));
+	type(apart, "end");
+	EXPECT_STR(get_file("f"), "ONE two three end");
+	EXPECT_OK(close(EXPECT_OK(open(path, O_WRONLY | O_TRUNC)))); /* a real open in everything */
+	EXPECT_STR(get_file("f"), "");
 }
 
-/* ---- Stdio that is a socket. ---- */
-
-CASE(socket_as_stdin)
+CASE(input_from_a_socket)
 {
 	int s[2];
 	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	EXPECT_OK(dup2(s[0], 0));
-	expect_shared(0, s[0]);
-	expect_shared(0, passed(0));
-	EXPECT_EQ(flags_of(s[1]), O_RDWR);
+	EACH_SHARING(i) {
+		int b = sharing[i](0);
+		expect_shared(0, b);
+		EXPECT_OK(close(b));
+	}
 	EXPECT_ERRNO(open("/dev/stdin", O_RDWR), ENXIO); /* sockets can't be opened */
-	EXPECT_ERRNO(open("/proc/self/fd/0", O_RDWR), ENXIO);
-	EXPECT_ERRNO(open("/dev/fd/0", O_RDONLY), ENXIO);
+	EXPECT_ERRNO(open("/proc/self/fd/0", O_RDONLY), ENXIO);
+	EXPECT_OK(open("/proc/self/fd/0", O_PATH));
+	EXPECT_OK(fcntl(0, F_SETFL, O_NONBLOCK));
+	CHECK(!(fcntl(s[1], F_GETFL) & O_NONBLOCK)); /* the ends are two */
+	char c;
+	EXPECT_ERRNO(read(s[0], &c, 1), EAGAIN);
+	EXPECT_EQ(isatty(0), 0);
+	EXPECT_EQ(errno, ENOTTY);
 }
 
-CASE(socket_over_fork_and_exec)
+CASE(standard_descriptors_share_one_description)
 {
-	int s[2];
-	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-	nonblock_in_a_child(s[0]);
-	EXPECT_EQ(flags_of(s[0]), O_RDWR | O_NONBLOCK);
-	EXPECT_OK(fcntl(s[0], F_SETFL, 0));
-	nonblock_by_a_program(s[0]);
-	EXPECT_EQ(flags_of(s[0]), O_RDWR | O_NONBLOCK);
-	EXPECT_EQ(flags_of(s[1]), O_RDWR);
+	/* As a login makes them: one open, three descriptors. */
+	struct pty t = pty_control();
+	CHILD(p) {
+		for (int fd = 0; fd < 3; fd++)
+			EXPECT_OK(dup2(t.slave, fd));
+		execl("/bin/sh", "sh", "-c", "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && [ /dev/stdin -ef /dev/stdout ] && exit 7", NULL);
+		_exit(9);
+	}
+	EXPECT_EXIT(p, 7);
+	int a = EXPECT_OK(dup(t.slave)), b = EXPECT_OK(dup(t.slave));
+	EXPECT_OK(fcntl(a, F_SETFL, O_NONBLOCK));
+	CHECK(fcntl(b, F_GETFL) & O_NONBLOCK);
+	CHECK(fcntl(t.slave, F_GETFL) & O_NONBLOCK);
 }
 
-CASE(socket_is_no_terminal)
-{
-	int s[2], n;
-	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-	struct termios tio;
-	EXPECT_ERRNO(ioctl(s[0], TCGETS, &tio), ENOTTY);
-	EXPECT_ERRNO(ioctl(s[0], TIOCGPGRP, &n), ENOTTY);
-	EXPECT_ERRNO(ioctl(s[0], TIOCSCTTY, 0), ENOTTY);
-}
-
-/* ---- Names of what is not open. ---- */
-
-CASE(names_of_closed_descriptors)
-{
-	EXPECT_ERRNO(open("/dev/fd/77", O_RDONLY), ENOENT);
-	EXPECT_ERRNO(open("/proc/self/fd/77", O_RDONLY), ENOENT);
-	EXPECT_OK(close(0));
-	EXPECT_ERRNO(open("/dev/stdin", O_RDONLY), ENOENT);
-}
-
-CASE(links_of_terminals)
+CASE(descriptors_in_proc)
 {
 	struct pty t = pty_control();
-	char path[64], target[64] = {0};
+	int tty = EXPECT_OK(open("/dev/tty", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+	char path[64], link[64] = {0};
 	snprintf(path, sizeof path, "/proc/self/fd/%d", t.slave);
-	EXPECT_OK(readlink(path, target, sizeof target - 1));
-	EXPECT_STR(target, pty_name(t.master));
-	struct stat st;
-	EXPECT_OK(lstat(path, &st));
-	EXPECT_EQ(st.st_mode, S_IFLNK | 0700);
-	EXPECT_OK(stat(path, &st));
-	EXPECT_EQ(st.st_rdev, makedev(136, pty_number(t.master)));
-	int fd = EXPECT_OK(open("/dev/tty", O_WRONLY));
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	EXPECT_OK(lstat(path, &st));
-	EXPECT_EQ(st.st_mode, S_IFLNK | 0300);
+	EXPECT_OK(readlink(path, link, sizeof link - 1));
+	EXPECT_STR(link, pty_name(t.master));
+	memset(link, 0, sizeof link);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", t.master);
+	EXPECT_OK(readlink(path, link, sizeof link - 1));
+	CHECK(!strcmp(link, "/dev/ptmx") || !strcmp(link, "/dev/pts/ptmx"));
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", tty);
+	CHECK(strstr(get_file(path), "pos:\t0\nflags:\t02104000\n"));
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", t.master);
+	char index[32];
+	snprintf(index, sizeof index, "tty-index:\t%d\n", pty_number(t.master));
+	CHECK(strstr(get_file(path), index));
+}
+
+/* ---- Owners and signals. ---- */
+
+CASE(one_signal_for_one_description)
+{
+	/* However many descriptors there are, and each description that asked gets its own. */
+	struct pty t = quiet();
+	raw_mode(t.slave, 1, 0);
+	int copy = EXPECT_OK(dup(t.slave)), other = EXPECT_OK(open(pty_name(t.master), O_RDWR | O_NOCTTY));
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 1);
+	sigaddset(&set, SIGRTMIN + 2);
+	EXPECT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+	EXPECT_OK(fcntl(copy, F_SETSIG, SIGRTMIN + 1));
+	EXPECT_OK(fcntl(other, F_SETSIG, SIGRTMIN + 2));
+	EXPECT_OK(fcntl(t.slave, F_SETFL, O_ASYNC));
+	EXPECT_OK(fcntl(other, F_SETFL, O_ASYNC));
+	type(t.master, "x");
+	siginfo_t si;
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGRTMIN + 1);
+	EXPECT_EQ(si.si_fd, t.slave); /* the descriptor that asked */
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGRTMIN + 2);
+	EXPECT_EQ(si.si_fd, other);
+	EXPECT_ERRNO(sigtimedwait(&set, &si, &(struct timespec){0}), EAGAIN);
+}
+
+CASE(no_signal_any_more)
+{
+	struct pty t = quiet();
+	raw_mode(t.slave, 1, 0);
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	EXPECT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+	EXPECT_OK(fcntl(t.slave, F_SETFL, O_ASYNC));
+	type(t.master, "x");
+	siginfo_t si;
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGIO);
+	EXPECT_OK(fcntl(t.slave, F_SETFL, 0));
+	type(t.master, "y");
+	wait_readable(t.slave, 2);
+	EXPECT_ERRNO(sigtimedwait(&set, &si, &(struct timespec){0}), EAGAIN);
+	int on = 1;
+	EXPECT_OK(ioctl(t.slave, FIOASYNC, &on)); /* the other way to ask */
+	CHECK(fcntl(t.slave, F_GETFL) & O_ASYNC);
+	type(t.master, "z");
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGIO);
+}
+
+CASE(signals_go_to_the_group_in_the_foreground)
+{
+	struct pty t = pty_control();
+	raw_mode(t.slave, 1, 0);
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	EXPECT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+	EXPECT_OK(fcntl(t.slave, F_SETFL, O_ASYNC)); /* the group of now; a later one is not asked */
+	struct gate ready = gate_new();
+	CHILD(p) {
+		gate_open(&ready);
+		siginfo_t si;
+		EXPECT_EQ(sigwaitinfo(&set, &si), SIGIO);
+	}
+	gate_wait(&ready);
+	type(t.master, "x");
+	siginfo_t si;
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGIO);
+	JOIN(p);
+}
+
+CASE(owner_and_signal_of_the_master)
+{
+	struct pty t = quiet();
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 3);
+	EXPECT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+	EXPECT_OK(fcntl(t.master, F_SETSIG, SIGRTMIN + 3));
+	EXPECT_OK(fcntl(t.master, F_SETFL, O_ASYNC | O_NONBLOCK));
+	EXPECT_EQ(fcntl(t.master, F_GETOWN), getpid());
+	type(t.slave, "out");
+	siginfo_t si;
+	EXPECT_EQ(sigwaitinfo(&set, &si), SIGRTMIN + 3);
+	EXPECT_EQ(si.si_fd, t.master);
+	EXPECT_EQ(si.si_code, POLL_IN);
+	EXPECT_COMES(t.master, "out");
+	int on = 1;
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &on));
+	EXPECT_OK(tcflow(t.slave, TCOOFF));
+	char c;
+	wait_for(t.master, POLLPRI);
+	EXPECT_EQ(read(t.master, &c, 1), 1);
+	EXPECT_EQ(c, TIOCPKT_STOP);
 }
