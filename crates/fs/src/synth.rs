@@ -336,8 +336,8 @@ pub type Take = Box<dyn Fn(&dyn Caller, &[u8]) -> Result<(), Errno> + Send + Syn
 
 /// A tree that does not change: directories, files and links by name.
 pub enum Static {
-    /// A directory.
-    Dir(Vec<(String, Static)>),
+    /// A directory: mode bits and what is in it.
+    Dir(u32, Vec<(String, Static)>),
     /// A file that is only read.
     File(u32, Make),
     /// A file that may be written to.
@@ -351,7 +351,7 @@ pub enum Static {
 impl Static {
     /// A directory.
     pub fn dir(entries: impl IntoIterator<Item = (&'static str, Static)>) -> Static {
-        Static::Dir(entries.into_iter().map(|(name, node)| (name.to_owned(), node)).collect())
+        Static::Dir(0o555, entries.into_iter().map(|(name, node)| (name.to_owned(), node)).collect())
     }
 
     /// A file that is always the same, readable by all.
@@ -386,7 +386,7 @@ impl Static {
         *next += 1;
         let body: Arc<dyn Body> = match self {
             Static::Node(inode, kind) => return (inode, kind),
-            Static::Dir(entries) => Arc::new(StaticDir::new(entries, dev, next)),
+            Static::Dir(perm, entries) => Arc::new(StaticDir { perm, ..StaticDir::new(entries, dev, next) }),
             Static::File(perm, make) => Arc::new(StaticFile { perm, make, take: None }),
             Static::Writable(perm, make, take) => Arc::new(StaticFile { perm, make, take: Some(take) }),
             Static::Link(target) => Arc::new(StaticLink(target)),
@@ -398,6 +398,7 @@ impl Static {
 
 /// A directory of a fixed tree.
 pub struct StaticDir {
+    perm: u32,
     entries: Vec<Child>,
 }
 
@@ -405,7 +406,7 @@ pub struct StaticDir {
 type Child = (Vec<u8>, Arc<dyn Inode>, FileType, u64);
 
 impl StaticDir {
-    /// Makes inodes of its entries.
+    /// Makes inodes of its entries, which all may read.
     #[must_use]
     pub fn new(entries: Vec<(String, Static)>, dev: u64, next: &mut u64) -> StaticDir {
         let mut built = Vec::new();
@@ -414,7 +415,7 @@ impl StaticDir {
             let (inode, kind) = node.build(dev, next);
             built.push((name.into_bytes(), inode, kind, ino));
         }
-        StaticDir { entries: built }
+        StaticDir { perm: 0o555, entries: built }
     }
 
     /// How many of its entries are directories.
@@ -429,7 +430,7 @@ impl Body for StaticDir {
     }
 
     fn perm(&self) -> u32 {
-        0o555
+        self.perm
     }
 
     fn nlink(&self) -> u32 {

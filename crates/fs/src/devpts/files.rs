@@ -74,7 +74,7 @@ impl Opener for Peer<'_> {
     fn open_peer(&self, task: &CurrentTask, flags: OpenFlags) -> Result<i32, Errno> {
         let place = self.place(task)?;
         // The node's permission bits are not asked for: the master is right enough.
-        let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task, true)?;
+        let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task)?;
         let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);
         task.fds().add(Arc::new(file), flags.contains(OpenFlags::CLOEXEC), 0, limit)
     }
@@ -145,14 +145,8 @@ impl SlaveFile {
     ///
     /// # Errors
     /// `EIO` if it is locked or dead, `EBUSY`.
-    pub fn open(
-        tty: &Arc<Tty>,
-        at: &PathRef,
-        flags: OpenFlags,
-        caller: &dyn Caller,
-        privileged: bool,
-    ) -> Result<OpenFile, Errno> {
-        let life = tty.open_slave(privileged)?;
+    pub fn open(tty: &Arc<Tty>, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno> {
+        let life = tty.open_slave(caller.creds().capable(Capability::SysAdmin))?;
         let file = OpenFile::new(at.clone(), flags, Box::new(SlaveFile { tty: tty.clone(), life }));
         if let Some(task) = caller.as_any().downcast_ref::<CurrentTask>() {
             tty.opened(task, flags);
@@ -230,8 +224,7 @@ impl CharDriver for TerminalDevices {
             (5, 0) => {
                 let task: &CurrentTask = caller.as_any().downcast_ref().ok_or(Errno::ENXIO)?;
                 let tty = task.kernel.tree.lock().tty_of(task.group.tgid).ok_or(Errno::ENXIO)?;
-                let privileged = task.creds().capable(Capability::SysAdmin);
-                SlaveFile::open(&tty, at, flags | OpenFlags::NOCTTY, caller, privileged)
+                SlaveFile::open(&tty, at, flags | OpenFlags::NOCTTY, caller)
             }
             (5, 2) => {
                 if at.inode().as_any().is::<Multiplexer>() {

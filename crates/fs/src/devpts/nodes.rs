@@ -9,8 +9,8 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use vfs::time::{Timespec, now_coarse};
 use vfs::{
-    Attr, Caller, Capability, CreateKind, DirEmit, FileOps, FileType, Inode, InodeCommon, IoCx, OpenFile, OpenFlags,
-    PathRef, SetAttr, SetTime, makedev,
+    Attr, Caller, CreateKind, DirEmit, FileOps, FileType, Inode, InodeCommon, IoCx, OpenFile, OpenFlags, PathRef,
+    SetAttr, SetTime, makedev,
 };
 
 /// Attributes that change.
@@ -271,8 +271,7 @@ impl Inode for SlaveNode {
 
     fn open(&self, at: &PathRef, flags: OpenFlags, caller: &dyn Caller) -> Result<OpenFile, Errno> {
         let tty = self.tty.upgrade().ok_or(Errno::EIO)?;
-        let privileged = caller.creds().capable(Capability::SysAdmin);
-        SlaveFile::open(&tty, at, flags, caller, privileged)
+        SlaveFile::open(&tty, at, flags, caller)
     }
 
     fn revalidate(&self, _parent: &dyn Inode, _name: &[u8]) -> bool {

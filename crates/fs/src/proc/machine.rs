@@ -47,7 +47,7 @@ pub(super) fn files(shared: &Arc<Shared>) -> Vec<(String, Static)> {
         ("swaps", Static::text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("cgroups", Static::text("#subsys_name\thierarchy\tnum_cgroups\tenabled\n")),
         ("bus", Static::dir([])),
-        ("driver", Static::dir([])),
+        ("driver", Static::Dir(0o500, Vec::new())),
         ("fs", Static::dir([])),
         ("irq", Static::dir([])),
         ("pressure", pressure()),
@@ -57,7 +57,7 @@ pub(super) fn files(shared: &Arc<Shared>) -> Vec<(String, Static)> {
             Static::dir([
                 ("drivers", Static::text(TTY_DRIVERS)),
                 ("ldiscs", Static::text("n_tty       0\n")),
-                ("driver", Static::dir([])),
+                ("driver", Static::Dir(0o500, Vec::new())),
                 ("ldisc", Static::dir([])),
             ]),
         ),

@@ -52,5 +52,5 @@ pub(super) fn of(cpu: usize) -> Static {
         ]);
         (format!("index{index}"), directory)
     });
-    Static::Dir(directories.collect())
+    Static::Dir(0o555, directories.collect())
 }

@@ -81,7 +81,7 @@ fn processors() -> Static {
         ("kernel_max", line(kernel::sched::CPUS_MAX - 1)),
     ];
     entries.extend(rest.map(|(name, node)| (name.to_owned(), node)));
-    Static::Dir(entries)
+    Static::Dir(0o555, entries)
 }
 
 fn nodes() -> Static {
