@@ -154,6 +154,7 @@ impl HostPty {
             Step::Packet(on) => {
                 sys::ioctl_int(self.master.as_fd(), ioctl::TIOCPKT, (*on).into())?;
             }
+            Step::Simulate(side, c) => sys::simulate_input(self.side(*side)?, *c)?,
             Step::Winsize(ws_row, ws_col) => {
                 let size = Winsize { ws_row: *ws_row, ws_col: *ws_col, ..Winsize::default() };
                 sys::set_winsize(self.master.as_fd(), &size)?;

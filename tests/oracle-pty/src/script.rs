@@ -21,6 +21,9 @@ pub fn files() -> Vec<(&'static str, Vec<Case>)> {
         ("modes", modes()),
         ("limits", limits()),
         ("settings", settings()),
+        ("keys", keys()),
+        ("unheeded", unheeded()),
+        ("simulated", simulated()),
     ]
 }
 
@@ -609,4 +612,126 @@ fn settings() -> Vec<Case> {
         })],
     ));
     cases
+}
+
+fn key(index: u32, c: u8) -> Step {
+    set(|t| t.c_cc[index as usize] = c)
+}
+
+/// Each control character as another one than usual, and switched off, with the usual ones typed as well.
+fn keys() -> Vec<Case> {
+    let all = [
+        (raw::VINTR, "intr"),
+        (raw::VQUIT, "quit"),
+        (raw::VSUSP, "susp"),
+        (raw::VERASE, "erase"),
+        (raw::VKILL, "kill"),
+        (raw::VWERASE, "werase"),
+        (raw::VEOF, "eof"),
+        (raw::VEOL, "eol"),
+        (raw::VEOL2, "eol2"),
+        (raw::VLNEXT, "lnext"),
+        (raw::VREPRINT, "reprint"),
+        (raw::VDISCARD, "discard"),
+        (raw::VSTART, "start"),
+        (raw::VSTOP, "stop"),
+        (raw::VSWTC, "swtc"),
+    ];
+    let mut cases = Vec::new();
+    for (index, name) in all {
+        let usual = Termios2::pty_default().c_cc[index as usize];
+        for (as_what, c) in [("other", b'!'), ("off", 0)] {
+            cases.push(case(
+                &format!("{name}-{as_what}"),
+                [
+                    key(index, c),
+                    typed(b"ab c"),
+                    typed(b"!"),
+                    screen(),
+                    typed(b"d"),
+                    typed(&[usual]),
+                    screen(),
+                    typed(b"e\0f\n"),
+                    screen(),
+                    read(99),
+                    typed(b"\x11g\n"),
+                    screen(),
+                    read(99),
+                    read(99),
+                ],
+            ));
+        }
+    }
+    cases
+}
+
+/// Flags that change nothing on a pty but themselves.
+fn unheeded() -> Vec<Case> {
+    let delays = raw::NL1 | raw::CR1 | raw::CR2 | raw::TAB1 | raw::BS1 | raw::VT1 | raw::FF1;
+    let settings = [
+        iflag(raw::BRKINT, 0),
+        iflag(raw::IGNBRK, 0),
+        iflag(raw::IGNPAR | raw::INPCK, 0),
+        iflag(raw::IXOFF, 0),
+        iflag(raw::IMAXBEL, 0),
+        oflag(raw::OFILL | raw::OFDEL, 0),
+        oflag(delays, 0),
+        lflag(raw::TOSTOP, 0),
+        lflag(raw::FLUSHO, 0),
+        lflag(raw::PENDIN, 0),
+        lflag(raw::XCASE, 0),
+    ];
+    let steps = [
+        typed(b"aB\x7f\xff\0\t"),
+        screen(),
+        put_out(b"Out\n\r\t\x08\x0b\x0c\\a"),
+        screen(),
+        typed(b"c\r\x04"),
+        screen(),
+        read(99),
+        typed(&[b'l'; 1990]),
+        typed(&[b'l'; 1990]),
+        typed(&[b'l'; 1990]),
+        screen(),
+        typed(b"\n"),
+        screen(),
+        read(9000),
+        read(9000),
+    ];
+    each("unheeded", settings, &steps)
+}
+
+/// Input by `TIOCSTI`.
+fn simulated() -> Vec<Case> {
+    let simulate = |side, bytes: &[u8]| bytes.iter().map(|&c| Step::Simulate(side, c)).collect::<Vec<_>>();
+    let mut line = simulate(Side::Slave, b"ab\x7f\x16\x03\n");
+    line.extend([screen(), read(99)]);
+    let mut between = vec![typed(b"ab")];
+    between.extend(simulate(Side::Slave, b"x"));
+    between.extend([typed(b"c\n"), screen(), read(99)]);
+    let mut signal = vec![typed(b"gone")];
+    signal.extend(simulate(Side::Slave, b"\x03y\n"));
+    signal.extend([screen(), read(99)]);
+    let mut stop = simulate(Side::Slave, b"\x13");
+    stop.push(put_out(b"held"));
+    stop.extend(simulate(Side::Slave, b"\x11"));
+    stop.extend([put_out(b"free"), screen()]);
+    let mut raw_bytes = vec![raw_with(2, 0)];
+    raw_bytes.extend(simulate(Side::Slave, b"\xffa"));
+    raw_bytes.extend([read(99), screen()]);
+    let mut master = vec![put_out(b"out")];
+    master.extend(simulate(Side::Master, b"m\n\x03"));
+    master.extend([screen(), read(99)]);
+    let mut packets = vec![Step::Packet(true)];
+    packets.extend(simulate(Side::Master, b"p"));
+    packets.extend([screen(), screen()]);
+    vec![
+        case("line", line),
+        case("between", between),
+        case("signal", signal),
+        case("stop", stop),
+        case("raw-bytes", raw_bytes),
+        case("master", master),
+        case("packets", packets),
+    ]
 }

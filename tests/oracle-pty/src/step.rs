@@ -42,6 +42,8 @@ pub enum Step {
     Flush(Side, Queue),
     Flow(Side, Flow),
     Packet(bool),
+    /// `TIOCSTI` on one end, which takes privilege.
+    Simulate(Side, u8),
     Winsize(u16, u16),
     CloseSlave,
     OpenSlave,
@@ -52,9 +54,11 @@ impl Step {
     #[must_use]
     pub fn needs_slave(&self) -> bool {
         match self {
-            Step::Write(side, _) | Step::Read(side, _) | Step::Flush(side, _) | Step::Flow(side, _) => {
-                *side == Side::Slave
-            }
+            Step::Write(side, _)
+            | Step::Read(side, _)
+            | Step::Flush(side, _)
+            | Step::Flow(side, _)
+            | Step::Simulate(side, _) => *side == Side::Slave,
             Step::Termios(..) | Step::WaitingRead(..) => true,
             Step::Packet(_) | Step::Winsize(..) | Step::CloseSlave | Step::OpenSlave => false,
         }

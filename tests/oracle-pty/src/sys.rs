@@ -46,6 +46,13 @@ pub(crate) fn set_winsize(fd: BorrowedFd<'_>, size: &Winsize) -> io::Result<()> 
     Ok(())
 }
 
+/// `TIOCSTI`.
+pub(crate) fn simulate_input(fd: BorrowedFd<'_>, c: u8) -> io::Result<()> {
+    // SAFETY: TIOCSTI reads one byte behind the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), ioctl::TIOCSTI.into(), &raw const c) })?;
+    Ok(())
+}
+
 /// Opens the slave of a master.
 pub(crate) fn open_peer(master: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<OwnedFd> {
     let fd = ioctl_number(master, ioctl::TIOCGPTPEER, flags)?;

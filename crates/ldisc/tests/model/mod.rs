@@ -105,6 +105,7 @@ impl Model {
                 ldisc.flow(side(*s), flow, effects);
             }
             Step::Packet(on) => ldisc.set_packet_mode(*on),
+            Step::Simulate(s, c) => ldisc.simulate_input(side(*s), *c, effects),
             Step::Winsize(ws_row, ws_col) => {
                 ldisc.set_winsize(Winsize { ws_row: *ws_row, ws_col: *ws_col, ..Winsize::default() }, effects);
             }
