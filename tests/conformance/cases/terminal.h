@@ -181,4 +181,21 @@ static inline __attribute__((unused)) const char *pty_name(int master)
 	return name;
 }
 
+/* Writes to a nonblocking slave until nothing more fits, and nothing will until the master reads; returns how much went. */
+static inline __attribute__((unused)) long fill(struct pty t)
+{
+	static char block[1000];
+	long total = 0;
+	memset(block, 'b', sizeof block);
+	for (int again = 0; again < 2; again++) {
+		ssize_t n;
+		while ((n = write(t.slave, block, sizeof block)) > 0)
+			total += n;
+		EXPECT_EQ(n, -1);
+		EXPECT_EQ(errno, EAGAIN);
+		wait_readable(t.master, 4095); /* all that is carried across by and by */
+	}
+	return total;
+}
+
 #endif
