@@ -102,8 +102,9 @@ impl Crowd {
             return;
         };
         self.waiting.store(line.places.len(), Ordering::Relaxed);
-        drop(line);
+        // Before the lock is released: who gives up waiting just now, and later waits again, must not be called late.
         next.store(CALLED, Ordering::Release);
+        drop(line);
         let _ = futex::wake(&next, Flags::PRIVATE, 1);
     }
 }
