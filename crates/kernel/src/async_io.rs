@@ -43,12 +43,13 @@ struct Notifier {
     me: Weak<Notifier>,
     /// Handed over and not yet sent.
     pending: AtomicBool,
-    events: AtomicU32,
+    /// Reasons to send, a bit each by their `POLL_*` number.
+    reasons: AtomicU32,
 }
 
 impl Wake for Notifier {
     fn wake(&self, events: Events, _: &mut Sleepers) -> bool {
-        self.events.fetch_or(events.bits(), Ordering::Relaxed);
+        self.reasons.fetch_or(1 << reason(events), Ordering::Relaxed);
         if !self.pending.swap(true, Ordering::AcqRel)
             && let Some(me) = self.me.upgrade()
         {
@@ -62,12 +63,14 @@ impl Wake for Notifier {
 impl Notifier {
     fn send(&self, kernel: &Kernel) {
         self.pending.store(false, Ordering::Release);
-        let events = Events::from_bits_truncate(self.events.swap(0, Ordering::Relaxed));
+        let reasons = self.reasons.swap(0, Ordering::Relaxed);
         let Some(file) = self.file.upgrade() else { return };
+        if !status_flags(&file).contains(OpenFlags::ASYNC) {
+            return;
+        }
         let owner = *file.owner.lock();
         let Some(owner) = owner else { return };
         let signal = file.owner_signal.load(Ordering::Relaxed) as Signal;
-        let info = info(signal, events, self.fd);
         for task in receivers(kernel, owner.owner) {
             if !may_signal(&owner, &task) {
                 continue;
@@ -76,33 +79,42 @@ impl Notifier {
                 OwnerKind::Thread(tid) => Target::Thread(tid),
                 OwnerKind::Process(_) | OwnerKind::Group(_) => Target::Process,
             };
-            if kernel.send_signal(&task.group, target, info).is_err() && signal != 0 {
-                // The queue is full: say at least that something happened.
-                let _ = kernel.send_signal(&task.group, target, SigInfo::new(SIGIO, code::SI_KERNEL));
+            for (code, _, band) in REASONS.iter().filter(|(code, ..)| reasons & (1 << code) != 0) {
+                let info = info(signal, *code, *band, self.fd);
+                if kernel.send_signal(&task.group, target, info).is_err() && signal != 0 {
+                    // The queue is full: say at least that something happened.
+                    let _ = kernel.send_signal(&task.group, target, SigInfo::new(SIGIO, code::SI_KERNEL));
+                }
             }
         }
     }
 }
 
+const POLL_IN: i32 = 1;
+const POLL_OUT: i32 = 2;
+const POLL_ERR: i32 = 4;
+const POLL_PRI: i32 = 5;
+const POLL_HUP: i32 = 6;
+
+/// The reasons for a signal, by their weight: the event that is one, and the band that is told with it.
+const REASONS: [(i32, Events, Events); 5] = [
+    (POLL_HUP, Events::HUP, Events::HUP.union(Events::ERR)),
+    (POLL_ERR, Events::ERR, Events::ERR),
+    (POLL_PRI, Events::PRI, Events::PRI.union(Events::RDBAND)),
+    (POLL_IN, Events::IN, Events::READABLE),
+    (POLL_OUT, Events::OUT, Events::WRITABLE.union(Events::WRBAND)),
+];
+
+fn reason(events: Events) -> i32 {
+    REASONS.iter().find(|(_, event, _)| events.intersects(*event)).map_or(POLL_IN, |(code, ..)| *code)
+}
+
 /// The signal's information: bare for `SIGIO`, with band and descriptor for a signal of `F_SETSIG`.
-fn info(signal: Signal, events: Events, fd: i32) -> SigInfo {
-    const POLL_IN: i32 = 1;
-    const POLL_OUT: i32 = 2;
-    const POLL_ERR: i32 = 4;
-    const POLL_PRI: i32 = 5;
-    const POLL_HUP: i32 = 6;
+fn info(signal: Signal, code: i32, band: Events, fd: i32) -> SigInfo {
     if signal == 0 {
         return SigInfo::new(SIGIO, code::SI_KERNEL);
     }
-    let reason = [
-        (Events::HUP, POLL_HUP),
-        (Events::ERR, POLL_ERR),
-        (Events::PRI, POLL_PRI),
-        (Events::IN, POLL_IN),
-        (Events::OUT, POLL_OUT),
-    ];
-    let code = reason.iter().find(|(event, _)| events.intersects(*event)).map_or(POLL_IN, |(_, code)| *code);
-    SigInfo::io(signal, code, i64::from(events.bits()), fd)
+    SigInfo::io(signal, code, i64::from(band.bits()), fd)
 }
 
 /// One task of each process that is to be told.
@@ -125,6 +137,14 @@ fn may_signal(owner: &SignalOwner, task: &Task) -> bool {
     owner.euid == 0 || [creds.ruid, creds.suid].iter().any(|id| *id == owner.uid || *id == owner.euid)
 }
 
+/// What `F_GETFL` returns. A hangup takes `O_ASYNC` from a terminal's descriptions.
+#[must_use]
+pub fn status_flags(file: &OpenFile) -> OpenFlags {
+    let flags = file.flags();
+    let lost = flags.contains(OpenFlags::ASYNC) && file.ops().check_async().is_err();
+    if lost { flags - OpenFlags::ASYNC } else { flags }
+}
+
 /// Changes status flags, and starts or ends notification when `O_ASYNC` changes. `F_SETFL`, `FIONBIO` and `FIOASYNC` come
 /// here.
 ///
@@ -141,7 +161,7 @@ pub fn update_flags(
         // What is always ready has nobody to tell; Linux leaves the flag off.
         return file.update_flags(mask - OpenFlags::ASYNC, value);
     };
-    if mask.contains(OpenFlags::ASYNC) && (file.flags() ^ value).contains(OpenFlags::ASYNC) {
+    if mask.contains(OpenFlags::ASYNC) && (status_flags(file) ^ value).contains(OpenFlags::ASYNC) {
         file.ops().check_async()?;
     }
     file.update_flags(mask, value)?;
@@ -161,9 +181,9 @@ pub fn update_flags(
             sender,
             me: me.clone(),
             pending: AtomicBool::new(false),
-            events: AtomicU32::new(0),
+            reasons: AtomicU32::new(0),
         });
-        let registration: Registration = queue.register(Events::IN | Events::OUT | Events::PRI, notifier);
+        let registration: Registration = queue.register_signalled(Events::IN | Events::OUT | Events::PRI, notifier);
         Some(Box::new(registration) as vfs::AsyncState)
     } else {
         None

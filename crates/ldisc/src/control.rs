@@ -139,7 +139,7 @@ impl LineDiscipline {
                     self.reset_input();
                     self.no_room = false;
                     self.report_packet(raw::TIOCPKT_FLUSHREAD, 0);
-                    self.effects.wake |= Wake::MASTER_WRITE;
+                    self.wake_writers(Wake::MASTER_WRITE);
                 }
                 if output {
                     self.flush_pending_output();
@@ -149,7 +149,7 @@ impl LineDiscipline {
                 if input {
                     self.out.flush_pending();
                     self.out.flush_delivered();
-                    self.effects.wake |= Wake::SLAVE_WRITE;
+                    self.wake_writers(Wake::SLAVE_WRITE);
                 }
                 if output {
                     self.drop_incoming();
@@ -257,9 +257,9 @@ impl LineDiscipline {
         match side {
             Side::Slave => {
                 self.report_packet(raw::TIOCPKT_START, raw::TIOCPKT_STOP);
-                self.effects.wake |= Wake::SLAVE_WRITE;
+                self.wake_writers(Wake::SLAVE_WRITE);
             }
-            Side::Master => self.effects.wake |= Wake::MASTER_WRITE,
+            Side::Master => self.wake_writers(Wake::MASTER_WRITE),
         }
     }
 

@@ -47,6 +47,8 @@ bitflags! {
 pub struct Effects {
     pub signals: Signals,
     pub wake: Wake,
+    /// Those of `wake` that `O_ASYNC` tells of by a signal: data, and room that a write found too little of.
+    pub signal: Wake,
 }
 
 impl Effects {
@@ -57,5 +59,6 @@ impl Effects {
     pub(crate) fn add(&mut self, other: Self) {
         self.signals |= other.signals;
         self.wake |= other.wake;
+        self.signal |= other.signal;
     }
 }

@@ -40,7 +40,7 @@ impl LineDiscipline {
             }
             Side::Master => {
                 if self.out.insert_delivered(c) {
-                    self.effects.wake |= Wake::MASTER_READ;
+                    self.wake_readers(Wake::MASTER_READ);
                 }
             }
         }
@@ -170,7 +170,7 @@ impl LineDiscipline {
         if !self.by_line() {
             self.commit_head = self.read_head;
             if self.held() > 0 {
-                self.effects.wake |= Wake::SLAVE_READ;
+                self.wake_readers(Wake::SLAVE_READ);
             }
         }
     }
@@ -371,6 +371,6 @@ impl LineDiscipline {
         self.delimiters.insert(self.read_head);
         self.store(delimiter);
         self.canon_head = self.read_head;
-        self.effects.wake |= Wake::SLAVE_READ;
+        self.wake_readers(Wake::SLAVE_READ);
     }
 }

@@ -109,6 +109,8 @@ pub struct LineDiscipline {
     timing_shows: bool,
     /// Sides that had no room to write when last looked at.
     full: Wake,
+    /// Sides that are to be signalled when there is room again.
+    cut_short: Wake,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,6 +155,7 @@ impl LineDiscipline {
             effects: Effects::default(),
             timing_shows: false,
             full: Wake::empty(),
+            cut_short: Wake::empty(),
         };
         this.install_termios(termios);
         this
@@ -190,6 +193,27 @@ impl LineDiscipline {
     #[must_use]
     pub fn timing_shows(&self) -> bool {
         self.timing_shows
+    }
+
+    /// There is something to read.
+    fn wake_readers(&mut self, side: Wake) {
+        self.effects.wake |= side;
+        self.effects.signal |= side;
+    }
+
+    /// There may be room to write (`tty_wakeup`).
+    fn wake_writers(&mut self, side: Wake) {
+        self.effects.wake |= side;
+        self.effects.signal |= side & self.cut_short;
+        self.cut_short -= side;
+    }
+
+    /// A write that does not wait took less than it was given: one signal tells of room.
+    pub fn write_fell_short(&mut self, side: Side) {
+        self.cut_short |= match side {
+            Side::Slave => Wake::SLAVE_WRITE,
+            Side::Master => Wake::MASTER_WRITE,
+        };
     }
 
     /// Hands what piled up during a call to its caller, and tells writers of room that there was none of before.

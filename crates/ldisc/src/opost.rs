@@ -62,7 +62,7 @@ impl LineDiscipline {
     /// Moves output to where the master can read it.
     pub(crate) fn deliver_output(&mut self) {
         if self.out.deliver() {
-            self.effects.wake |= Wake::MASTER_READ;
+            self.wake_readers(Wake::MASTER_READ);
         }
     }
 

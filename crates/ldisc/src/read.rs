@@ -152,7 +152,7 @@ impl LineDiscipline {
         let head = if self.lflag(raw::ICANON) { self.canon_head } else { self.commit_head };
         if head.wrapping_sub(self.read_tail) as isize <= LOW_WATER as isize {
             self.resume_input();
-            self.effects.wake |= Wake::MASTER_WRITE;
+            self.wake_writers(Wake::MASTER_WRITE);
         }
     }
 
@@ -248,7 +248,7 @@ impl LineDiscipline {
         }
         let len = self.out.take(&mut buf[header..]);
         if self.out.ready() <= LOW_WATER {
-            self.effects.wake |= Wake::SLAVE_WRITE;
+            self.wake_writers(Wake::SLAVE_WRITE);
         }
         self.deliver_output();
         self.finish(effects);

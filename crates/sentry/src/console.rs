@@ -81,7 +81,7 @@ impl Console {
         if self.input.is_empty() {
             return false;
         }
-        match self.tty.write_master(&mut SliceSource::new(&self.input)) {
+        match self.tty.write_master(true, &mut SliceSource::new(&self.input)) {
             Ok(len) => {
                 self.input.drain(..len.min(self.input.len()));
                 self.input.is_empty()

@@ -63,10 +63,17 @@ impl Drop for Sleepers {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Waiter,
+    Exclusive,
+    Signalled,
+}
+
 struct Entry {
     id: u64,
     mask: Events,
-    exclusive: bool,
+    kind: Kind,
     wake: Arc<dyn Wake>,
 }
 
@@ -103,31 +110,46 @@ impl WaitQueue {
     /// Has `wake` told of events in `mask`, and of `ERR` and `HUP`, until the registration is dropped.
     #[must_use]
     pub fn register(&self, mask: Events, wake: Arc<dyn Wake>) -> Registration {
-        self.add(mask, wake, false)
+        self.add(mask, wake, Kind::Waiter)
     }
 
     /// The same for an exclusive waiter: one `notify` wakes only the first of them that takes the event.
     #[must_use]
     pub fn register_exclusive(&self, mask: Events, wake: Arc<dyn Wake>) -> Registration {
-        self.add(mask, wake, true)
+        self.add(mask, wake, Kind::Exclusive)
     }
 
-    fn add(&self, mask: Events, wake: Arc<dyn Wake>, exclusive: bool) -> Registration {
+    /// The same for whom signals tell (`O_ASYNC`): [`WaitQueue::notify_waiters`] passes it over.
+    #[must_use]
+    pub fn register_signalled(&self, mask: Events, wake: Arc<dyn Wake>) -> Registration {
+        self.add(mask, wake, Kind::Signalled)
+    }
+
+    fn add(&self, mask: Events, wake: Arc<dyn Wake>, kind: Kind) -> Registration {
         let mut list = self.0.list.lock();
         let id = list.next_id;
         list.next_id += 1;
-        list.entries.push(Entry { id, mask: mask | Events::ERR | Events::HUP, exclusive, wake });
+        list.entries.push(Entry { id, mask: mask | Events::ERR | Events::HUP, kind, wake });
         self.0.waiting.store(list.entries.len(), Ordering::SeqCst);
         Registration { queue: Arc::downgrade(&self.0), id }
     }
 
     /// Tells everyone who waits for one of `events`.
     pub fn notify(&self, events: Events) {
-        self.notify_under(events, &mut Sleepers::default());
+        self.tell(events, true, &mut Sleepers::default());
     }
 
-    /// The same from under another queue's lock.
+    /// The same for news of which no signal tells.
+    pub fn notify_waiters(&self, events: Events) {
+        self.tell(events, false, &mut Sleepers::default());
+    }
+
+    /// As [`WaitQueue::notify`], from under another queue's lock.
     pub fn notify_under(&self, events: Events, sleepers: &mut Sleepers) {
+        self.tell(events, true, sleepers);
+    }
+
+    fn tell(&self, events: Events, signals: bool, sleepers: &mut Sleepers) {
         // SeqCst: ordered after the change of state that the caller made, and against `add` followed by a check.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
@@ -137,11 +159,16 @@ impl WaitQueue {
         let list = self.0.list.lock_second();
         let mut exclusive_done = false;
         for entry in &list.entries {
-            if !entry.mask.intersects(events) || (entry.exclusive && exclusive_done) {
+            let passed_over = match entry.kind {
+                Kind::Waiter => false,
+                Kind::Exclusive => exclusive_done,
+                Kind::Signalled => !signals,
+            };
+            if passed_over || !entry.mask.intersects(events) {
                 continue;
             }
             let took = entry.wake.wake(events, sleepers);
-            exclusive_done |= took && entry.exclusive;
+            exclusive_done |= took && entry.kind == Kind::Exclusive;
         }
     }
 

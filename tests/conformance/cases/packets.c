@@ -182,13 +182,158 @@ CASE(sigio_by_fioasync)
 	EXPECT_EQ(signal_taken(SIGIO).si_signo, SIGIO);
 }
 
+/* ---- What signals tell of, and what they do not. ---- */
+
+/* Both sides tell by a signal of their own. */
+static void both_want_signals(struct pty t)
+{
+	wants_signals(t.master, SIGRTMIN);
+	wants_signals(t.slave, SIGRTMIN + 1);
+	EXPECT_OK(fcntl(t.master, F_SETFL, O_ASYNC | O_NONBLOCK));
+	EXPECT_OK(fcntl(t.slave, F_SETFL, O_ASYNC | O_NONBLOCK));
+}
+
+/* The next signal, or 0 if there is none within a while. */
+static int next_signal(siginfo_t *si, int ms)
+{
+	sigset_t s;
+	sigemptyset(&s);
+	sigaddset(&s, SIGRTMIN);
+	sigaddset(&s, SIGRTMIN + 1);
+	int sig = sigtimedwait(&s, si, &(struct timespec){ms / 1000, ms % 1000 * 1000000l});
+	return sig > 0 ? sig : 0;
+}
+
+static void forget_signals(void)
+{
+	siginfo_t si;
+	while (next_signal(&si, 50))
+		;
+}
+
+#define EXPECT_NO_SIGNAL(call)                                                           \
+	do {                                                                             \
+		siginfo_t si_;                                                           \
+		EXPECT_OK(call);                                                         \
+		int sig_ = next_signal(&si_, 50);                                        \
+		if (sig_)                                                                \
+			FAIL("%s told %s", #call, sig_ == SIGRTMIN ? "the master" : "the slave"); \
+	} while (0)
+
+static void expect_signal(int sig, int code, long band)
+{
+	siginfo_t si;
+	EXPECT_EQ(next_signal(&si, 8000), sig);
+	EXPECT_EQ(si.si_code, code);
+	EXPECT_EQ(si.si_band, band);
+}
+
 CASE(sigio_of_packets)
 {
 	struct pty t = packets();
-	wants_signals(t.master, 0);
-	EXPECT_OK(tcflow(t.slave, TCOOFF));
-	sigset_t io;
-	sigemptyset(&io);
-	sigaddset(&io, SIGIO);
-	EXPECT_ERRNO(sigtimedwait(&io, NULL, &(struct timespec){0, 300000000}), EAGAIN);
+	both_want_signals(t);
+	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOOFF));
+	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOON));
+	EXPECT_NO_SIGNAL(tcflush(t.slave, TCIFLUSH));
+	type(t.slave, "x");
+	expect_signal(SIGRTMIN, POLL_IN, POLLIN | POLLRDNORM);
+}
+
+CASE(sigio_not_of_control)
+{
+	struct pty t = quiet();
+	both_want_signals(t);
+	struct termios tio;
+	struct winsize size = {24, 80, 0, 0};
+	EXPECT_OK(tcgetattr(t.slave, &tio));
+	EXPECT_NO_SIGNAL(tcsetattr(t.slave, TCSANOW, &tio));
+	tio.c_lflag &= ~ICANON;
+	EXPECT_NO_SIGNAL(tcsetattr(t.slave, TCSAFLUSH, &tio));
+	EXPECT_NO_SIGNAL(tcflush(t.slave, TCIFLUSH));
+	EXPECT_NO_SIGNAL(tcflush(t.slave, TCOFLUSH));
+	EXPECT_NO_SIGNAL(tcflush(t.master, TCIOFLUSH));
+	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOOFF));
+	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOON));
+	EXPECT_NO_SIGNAL(ioctl(t.master, TIOCSWINSZ, &size));
+}
+
+CASE(sigio_not_of_room_nobody_missed)
+{
+	struct pty t = quiet();
+	both_want_signals(t);
+	type(t.slave, "out");
+	expect_signal(SIGRTMIN, POLL_IN, POLLIN | POLLRDNORM);
+	char buf[8];
+	EXPECT_NO_SIGNAL(read(t.master, buf, sizeof buf));
+	type(t.master, "line\n");
+	expect_signal(SIGRTMIN + 1, POLL_IN, POLLIN | POLLRDNORM);
+	EXPECT_NO_SIGNAL(read(t.slave, buf, sizeof buf));
+	type(t.master, "half a line");
+	siginfo_t si;
+	EXPECT_EQ(next_signal(&si, 50), 0);
+}
+
+CASE(sigio_of_room_for_the_slave)
+{
+	struct pty t = quiet();
+	both_want_signals(t);
+	fill(t);
+	forget_signals();
+	char buf[8192];
+	while (read(t.master, buf, sizeof buf) > 0)
+		sleep_ms(5);
+	siginfo_t si;
+	int sig, seen = 0;
+	while ((sig = next_signal(&si, seen ? 50 : 8000)))
+		if (sig == SIGRTMIN + 1) {
+			EXPECT_EQ(si.si_code, POLL_OUT);
+			EXPECT_EQ(si.si_band, POLLOUT | POLLWRNORM | POLLWRBAND);
+			seen++;
+		}
+	EXPECT_EQ(seen, 1);
+}
+
+CASE(sigio_of_room_for_the_master)
+{
+	struct pty t = quiet();
+	raw_mode(t.slave, 1, 0);
+	both_want_signals(t);
+	static char block[4096];
+	memset(block, 'b', sizeof block);
+	for (int again = 0; again < 3; again++) {
+		while (write(t.master, block, sizeof block) > 0)
+			;
+		EXPECT_EQ(errno, EAGAIN);
+		sleep_ms(10);
+	}
+	forget_signals();
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
+	siginfo_t si;
+	while (next_signal(&si, 8000) != SIGRTMIN)
+		;
+	EXPECT_EQ(si.si_code, POLL_OUT);
+	EXPECT_EQ(si.si_band, POLLOUT | POLLWRNORM | POLLWRBAND);
+}
+
+CASE(sigio_not_of_the_end)
+{
+	struct pty t = quiet();
+	both_want_signals(t);
+	EXPECT_NO_SIGNAL(close(t.slave));
+	t = quiet();
+	both_want_signals(t);
+	EXPECT_NO_SIGNAL(close(t.master));
+	EXPECT_EQ(fcntl(t.slave, F_GETFL) & O_ASYNC, 0); /* a hangup ends it */
+	EXPECT_OK(fcntl(t.slave, F_SETFL, 0));
+}
+
+CASE(sigio_ends_with_a_hangup)
+{
+	needs_root();
+	struct pty t = quiet();
+	both_want_signals(t);
+	EXPECT_NO_SIGNAL(ioctl(t.slave, TIOCVHANGUP));
+	EXPECT_EQ(fcntl(t.slave, F_GETFL) & O_ASYNC, 0);
+	EXPECT_EQ(fcntl(t.master, F_GETFL) & O_ASYNC, O_ASYNC);
+	EXPECT_ERRNO(fcntl(t.slave, F_SETFL, O_ASYNC), ENOTTY);
 }

@@ -96,8 +96,8 @@ impl FileOps for MasterFile {
         self.tty.read_master(dst)
     }
 
-    fn write(&self, _io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
-        self.tty.write_master(src)
+    fn write(&self, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        self.tty.write_master(io.nonblock, src)
     }
 
     fn ioctl(&self, file: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {

@@ -23,8 +23,8 @@ impl Tty {
             state.life += 1;
             (state.session.take(), state.foreground.take())
         });
-        self.slave_queue.notify(Events::all());
-        self.master_queue.notify(Events::all());
+        self.slave_queue.notify_waiters(Events::all());
+        self.master_queue.notify_waiters(Events::all());
         let Some(sid) = session else { return };
         let leader = {
             let mut tree = kernel.tree.lock();
@@ -49,7 +49,7 @@ impl Tty {
         });
         match kernel {
             Some(kernel) => self.hang_up(&kernel),
-            None => self.slave_queue.notify(Events::all()),
+            None => self.slave_queue.notify_waiters(Events::all()),
         }
     }
 
@@ -62,7 +62,7 @@ impl Tty {
                     state.master_dead = true;
                     state.ldisc.hang_up_master(effects);
                 });
-                self.master_queue.notify(Events::all());
+                self.master_queue.notify_waiters(Events::all());
             }
         }
     }

@@ -54,7 +54,7 @@ impl Tty {
                 state.ldisc.slave_closed(effects);
             }
         });
-        self.master_queue.notify(vfs::wait::Events::all());
+        self.master_queue.notify_waiters(vfs::wait::Events::all());
     }
 
     /// read(2) on the slave.
@@ -123,7 +123,11 @@ impl Tty {
                 if state.life != life.0 {
                     return Err(Errno::EIO);
                 }
-                state.ldisc.output(bytes, effects)
+                let taken = state.ldisc.output(bytes, effects)?;
+                if taken < bytes.len() && io.nonblock {
+                    state.ldisc.write_fell_short(Side::Slave);
+                }
+                Ok(taken)
             })
         })?;
         if done > 0 {
@@ -136,13 +140,18 @@ impl Tty {
     ///
     /// # Errors
     /// `EIO` and would-block.
-    pub fn write_master(&self, src: &mut dyn Source) -> Result<usize, IoError> {
+    pub fn write_master(&self, nonblock: bool, src: &mut dyn Source) -> Result<usize, IoError> {
         self.write(src, |tty, bytes| {
-            tty.with(
-                |state, effects| {
-                    if state.master_dead { Err(Errno::EIO) } else { Ok(state.ldisc.input(bytes, effects)) }
-                },
-            )
+            tty.with(|state, effects| {
+                if state.master_dead {
+                    return Err(Errno::EIO);
+                }
+                let taken = state.ldisc.input(bytes, effects);
+                if taken < bytes.len() && nonblock {
+                    state.ldisc.write_fell_short(Side::Master);
+                }
+                Ok(taken)
+            })
         })
     }
 

@@ -147,25 +147,25 @@ impl Tty {
                 kernel.signal_process_group(pgid, SigInfo::new(signal, code::SI_KERNEL));
             }
         }
-        let events = |read: Wake, write: Wake| {
-            let mut events = Events::empty();
-            if effects.wake.contains(read) {
-                events |= Events::READABLE;
-            }
-            if effects.wake.contains(write) {
-                events |= Events::WRITABLE;
-            }
-            events
-        };
         if effects.wake.contains(Wake::MASTER_READ) && self.state.lock().ldisc.packet_mode() {
-            self.master_queue.notify(Events::PRI);
+            self.master_queue.notify_waiters(Events::PRI);
         }
-        for (queue, events) in [
-            (&self.slave_queue, events(Wake::SLAVE_READ, Wake::SLAVE_WRITE)),
-            (&self.master_queue, events(Wake::MASTER_READ, Wake::MASTER_WRITE)),
+        for (queue, read, write) in [
+            (&self.slave_queue, Wake::SLAVE_READ, Wake::SLAVE_WRITE),
+            (&self.master_queue, Wake::MASTER_READ, Wake::MASTER_WRITE),
         ] {
-            if !events.is_empty() {
-                queue.notify(events);
+            let events = |of: Wake| {
+                let mut events = Events::empty();
+                events.set(Events::READABLE, of.contains(read));
+                events.set(Events::WRITABLE, of.contains(write));
+                events
+            };
+            let (signalled, silent) = (events(effects.signal), events(effects.wake - effects.signal));
+            if !signalled.is_empty() {
+                queue.notify(signalled);
+            }
+            if !silent.is_empty() {
+                queue.notify_waiters(silent);
             }
         }
     }

@@ -70,7 +70,7 @@ fn fcntl(t: &mut CurrentTask, a: Args) -> SysResult {
         F_DUPFD_CLOEXEC => duplicate(t, file, arg, true),
         F_GETFD => Ok(u64::from(t.fds().cloexec(fd)?)),
         F_SETFD => Ok(t.fds().set_cloexec(fd, arg & 1 != 0).map(|()| 0)?),
-        F_GETFL => Ok(u64::from(file.flags().bits())),
+        F_GETFL => Ok(u64::from(kernel::async_io::status_flags(&file).bits())),
         F_DUPFD_QUERY => Ok(u64::from(Arc::ptr_eq(&file, &t.fds().get_any(arg as Fd)?))),
         _ if file.is_path() => Err(Errno::EBADF.into()),
         F_SETFL => set_flags(t, fd, &file, arg as u32),
