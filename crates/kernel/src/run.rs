@@ -91,7 +91,8 @@ impl CurrentTask {
     /// Nothing of the process can run any more.
     fn lose_space(&mut self, gone: Gone) {
         if self.group.signals.lock().begin_exit(ExitStatus::Killed { signal: SIGKILL, core: false }) {
-            let name = String::from_utf8_lossy(&self.task.name()).into_owned();
+            // The guest's choice, on its way to the user's terminal.
+            let name = String::from_utf8_lossy(&self.task.name()).replace(char::is_control, "?");
             self.kernel.tell(&format!("process {} ({name}) was killed: {gone}", self.group.tgid));
         }
     }

@@ -22,8 +22,10 @@ const TRAPS: u32 = 16;
 const NEVER: u32 = u32::MAX;
 /// Sites that are counted at once.
 const MOST_COUNTED: usize = 1024;
-/// Sites that are patched at most.
+/// Sites that are patched at most, with those that were put back.
 const MOST_PATCHED: usize = 4096;
+/// Texts with patched sites at most. Some may be left over from texts that were unmapped in pieces.
+const MOST_SHADOWS: usize = 1024;
 /// How much code around a site the patcher sees.
 const BEFORE: u64 = 64;
 const AFTER: u64 = 32;
@@ -156,7 +158,7 @@ impl MemoryManager {
     pub fn unpatch(&self, addr: u64) -> bool {
         self.change(|state, changes| {
             let Some(patch) = state.patches.sites.at(addr).cloned() else { return false };
-            state.patches.traps.insert(patch.moved.iter().map(|m| m.0).find(|at| *at > patch.at).unwrap_or(0), NEVER);
+            state.patches.traps.insert(patch.call, NEVER);
             self.put_back(state, changes, patch.at..patch.at + 1);
             true
         })
@@ -228,6 +230,9 @@ impl MemoryManager {
         let State { patches, vmas, .. } = state;
         if let Some(at) = patches.shadows.iter().position(|s| s.text == text) {
             return Some(at);
+        }
+        if patches.shadows.len() >= MOST_SHADOWS {
+            return None;
         }
         let taken = |range: &Range<u64>| {
             !vmas.is_free(range.clone()) || patches.shadows.iter().any(|s| overlap(&s.range, range))

@@ -17,6 +17,8 @@ pub const JUMP: usize = 5;
 pub struct Patch {
     /// Where the jump is.
     pub at: u64,
+    /// The `syscall` instruction.
+    pub call: u64,
     /// What stood there.
     pub original: [u8; JUMP],
     /// The jump.
@@ -45,10 +47,10 @@ impl Patches {
         self.trampolines.is_empty()
     }
 
-    /// How many there are.
+    /// How many there are, with those that threads may be in.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sites.len()
+        self.trampolines.len()
     }
 
     /// Adds one.

@@ -16,6 +16,8 @@ pub struct Arena {
     pub shared: Arc<Shared>,
     /// Blocks that have a host thread.
     pub slots: AtomicUsize,
+    /// Blocks that have been meant for one: in their chunks, a guest may have written.
+    pub reach: AtomicUsize,
 }
 
 impl Arena {
@@ -26,13 +28,14 @@ impl Arena {
         // So that the Sentry can't get `SIGBUS` for want of memory.
         fallocate(&file, FallocateFlags::empty(), 0, (FILE_RESPONSE + RESPONSE_LEN) as u64)?;
         let shared = Arc::new(Shared::map(file.as_fd(), FILE_LEN)?);
-        Ok(Arena { file, shared, slots: AtomicUsize::new(0) })
+        Ok(Arena { file, shared, slots: AtomicUsize::new(0), reach: AtomicUsize::new(0) })
     }
 
     /// The same as a new one, after its process is dead; nothing if someone still uses it, or if that is not worth it.
     /// What the guest wrote into blocks that no thread of it had is dropped, too.
     pub fn cleared(self) -> Option<Arena> {
-        let slots = self.slots.swap(0, Ordering::SeqCst);
+        self.slots.store(0, Ordering::SeqCst);
+        let slots = self.reach.swap(0, Ordering::SeqCst);
         if slots > CHUNK || Arc::strong_count(&self.shared) > 1 {
             return None;
         }

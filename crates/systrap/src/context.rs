@@ -36,6 +36,9 @@ const BOUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// How long a guest thread whose turn it is may run between two calls.
 const STALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
 
+/// How many signals may come between the order to come with a frame and that frame. An honest stub has one at most.
+const LATE_SIGNALS: u32 = 16;
+
 /// The guest thread runs.
 const RUNNING: u32 = 1;
 /// An interrupt has been asked for and not been seen.
@@ -80,8 +83,8 @@ pub struct SystrapContext {
     call: bool,
     /// What `SPIN` holds.
     spin: u32,
-    /// Kill the stub if it does not come back soon.
-    hurried: bool,
+    /// Since when the stub owes an answer, to an interrupt that it has been told of or to what it was asked for.
+    asked: Option<Instant>,
     /// The `syscall` instruction of the last exit, if it is not patched.
     site: Option<u64>,
     local: Arc<Local>,
@@ -117,7 +120,7 @@ impl SystrapContext {
             seen: None,
             call: false,
             spin: u32::MAX,
-            hurried: false,
+            asked: None,
             site: None,
             local,
             stub,
@@ -188,7 +191,7 @@ impl SystrapContext {
     fn sleep(&mut self, shared: &Shared, turn: &AtomicU32) -> Result<u32, Gone> {
         let sleeping = shared.u32(self.head + SENTRY_WAITS);
         sleeping.store(1, Ordering::SeqCst);
-        let mut asked: Option<Instant> = None;
+        let mut asked = self.asked;
         let result = loop {
             if self.stub.life().dead() {
                 break Err(self.stub.life().why());
@@ -197,11 +200,11 @@ impl SystrapContext {
             if ours(now) {
                 break self.alive().map(|()| now);
             }
-            if self.hurried || self.flag.bits.load(Ordering::SeqCst) & PENDING != 0 {
-                let since = *asked.get_or_insert_with(Instant::now);
-                if since.elapsed() > self.stub.life().patience(PATIENCE) {
-                    self.stub.life().kill_for(Gone::Stuck);
-                }
+            if self.flag.bits.load(Ordering::SeqCst) & PENDING != 0 {
+                asked.get_or_insert_with(Instant::now);
+            }
+            if asked.is_some_and(|since| self.too_long(since)) {
+                self.stub.life().kill_for(Gone::Stuck);
             }
             let limit = match (self.ticket.held(), self.mover.bound()) {
                 (true, _) => &STALL,
@@ -215,6 +218,11 @@ impl SystrapContext {
         };
         sleeping.store(0, Ordering::Relaxed);
         result
+    }
+
+    /// Whether the stub has had enough time to answer.
+    fn too_long(&self, since: Instant) -> bool {
+        since.elapsed() > self.stub.life().patience(PATIENCE)
     }
 
     fn alive(&self) -> Result<(), Gone> {
@@ -337,16 +345,16 @@ impl SystrapContext {
     /// Makes a stub that waits with a call come with a frame instead.
     fn raise(&mut self) -> Result<Registers, Gone> {
         self.call = false;
-        self.hurried = true;
+        self.asked = Some(Instant::now());
         let mut regs = Registers::default();
         let result = self.raised(&mut regs);
-        self.hurried = false;
+        self.asked = None;
         result.map(|()| regs)
     }
 
     fn raised(&mut self, regs: &mut Registers) -> Result<(), Gone> {
         let mut give = TURN_RAISE;
-        loop {
+        for _ in 0..LATE_SIGNALS {
             if self.run(give)? == TURN_SENTRY_CALL {
                 return Err(self.stub.life().end(Gone::Corrupt));
             }
@@ -359,6 +367,7 @@ impl SystrapContext {
                 Verdict::GoOn | Verdict::Idle => give = TURN_GUEST,
             }
         }
+        Err(self.stub.life().end(Gone::Corrupt))
     }
 }
 
@@ -380,7 +389,8 @@ fn ours(turn: u32) -> bool {
 impl Context for SystrapContext {
     fn switch(&mut self, regs: &mut Registers) -> Exit {
         self.site = None;
-        let (mut first, mut owed) = (true, false);
+        self.asked = None;
+        let mut first = true;
         loop {
             if self.flag.bits.fetch_or(RUNNING, Ordering::SeqCst) & PENDING != 0 {
                 self.flag.bits.store(0, Ordering::SeqCst);
@@ -395,7 +405,9 @@ impl Context for SystrapContext {
                 }
             }
             let result = self.run(TURN_GUEST);
-            owed |= self.flag.bits.swap(0, Ordering::SeqCst) & PENDING != 0;
+            if self.flag.bits.swap(0, Ordering::SeqCst) & PENDING != 0 {
+                self.asked.get_or_insert_with(Instant::now);
+            }
             let turn = match result {
                 Ok(turn) => turn,
                 Err(gone) => return Exit::Gone(gone),
@@ -403,7 +415,8 @@ impl Context for SystrapContext {
             self.call = turn == TURN_SENTRY_CALL;
             if self.call {
                 self.read_call(regs);
-                let all = i64::try_from(regs.orig_rax).is_ok_and(|number| WANT_ALL.contains(&number));
+                // The number is an int.
+                let all = WANT_ALL.contains(&i64::from(regs.orig_rax as u32));
                 if all && let Err(gone) = self.unfold(regs) {
                     return Exit::Gone(gone);
                 }
@@ -415,7 +428,11 @@ impl Context for SystrapContext {
             };
             match self.judge(&cause, regs) {
                 Verdict::Exit(exit) => return exit,
-                Verdict::Idle if owed => return Exit::Interrupted,
+                Verdict::Idle if self.asked.is_some() => return Exit::Interrupted,
+                // It has seen the interrupt, and could go on as if it had not.
+                Verdict::GoOn if self.asked.is_some_and(|since| self.too_long(since)) => {
+                    return Exit::Gone(self.stub.life().end(Gone::Stuck));
+                }
                 // A signal that was late, or came from outside.
                 Verdict::Idle | Verdict::GoOn => {}
             }

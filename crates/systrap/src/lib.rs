@@ -57,6 +57,14 @@ mod text;
 mod watch;
 mod zygote;
 
+/// What a hostile guest could find out, for tests that attack the platform as one.
+#[doc(hidden)]
+pub mod anatomy {
+    pub use crate::frame::{RIP, SIGINFO, SIGMASK};
+    pub use crate::layout::*;
+    pub use crate::text::{Entry, code};
+}
+
 pub use calls::HOST_CALLS;
 pub use zygote::StartError;
 

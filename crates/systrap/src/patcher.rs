@@ -153,7 +153,15 @@ impl SitePatcher {
             out.get_mut(field..field + 4)?.copy_from_slice(&relative.to_le_bytes());
         }
         let original = code.bytes.get(at..at + JUMP)?.try_into().ok()?;
-        Some(Patch { at: guest(at), original, jump: [0; JUMP], trampoline: place, code: out, moved })
+        Some(Patch {
+            at: guest(at),
+            call: guest(site.call),
+            original,
+            jump: [0; JUMP],
+            trampoline: place,
+            code: out,
+            moved,
+        })
     }
 }
 

@@ -32,6 +32,8 @@ struct State {
     channel: Channel,
     mapped: Ranges,
     idle: Vec<Thread>,
+    /// Host threads that could not be made, as far as the guest tells: they may be there nevertheless.
+    failures: usize,
 }
 
 /// One host process.
@@ -47,7 +49,8 @@ pub struct Stub {
 impl Stub {
     /// Of a process just cloned from the zygote.
     pub fn new(core: Arc<Core>, id: u64, life: Life, arena: Arc<Arena>) -> Stub {
-        let state = State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new() };
+        let state =
+            State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new(), failures: 0 };
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
         let patches = Mutex::new(rank::LEAF, Arc::default());
         Stub { core, id, life, arena, state, patches }
@@ -159,7 +162,7 @@ impl Stub {
 
     fn new_thread(&self, state: &mut State) -> Result<Thread, Errno> {
         let slot = self.arena.slots.load(Ordering::Relaxed);
-        if slot >= MAX_CONTEXTS {
+        if slot + state.failures >= MAX_CONTEXTS {
             return Err(Errno::EAGAIN);
         }
         let (block, address) = (Self::block(slot), self.address(slot));
@@ -179,6 +182,7 @@ impl Stub {
         });
         // Before the thread can be waited for, so that no waiter is forgotten when the process dies.
         self.arena.slots.store(slot + 1, Ordering::SeqCst);
+        self.arena.reach.fetch_max(slot + 1, Ordering::SeqCst);
         state.channel.run(self.shared(), &self.life, &calls, Proof::Now).map_err(|_| Errno::EAGAIN)?;
         let result = Channel::result(self.shared(), calls.len() - 1) as i64;
         match i32::try_from(result) {
@@ -189,6 +193,7 @@ impl Stub {
                 Err(Errno::EAGAIN)
             }
             _ => {
+                state.failures += 1;
                 self.arena.slots.store(slot, Ordering::SeqCst);
                 Err(i32::try_from(-result).ok().and_then(Errno::from_raw).unwrap_or(Errno::EAGAIN))
             }

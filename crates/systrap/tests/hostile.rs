@@ -3,52 +3,14 @@
 mod harness;
 
 use harness::*;
-use platform::{Context, Exit, Gone, Interrupter, MapOp, Platform, Registers};
+use platform::{Context, Exit, Gone, MapOp, Registers};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use vizor_systrap::anatomy;
 
-const TEXT_LEN: u64 = 0x4000;
-const RESPONSE: u64 = 0x8000;
-const BLOCKS: u64 = 0x100_0000;
-const BLOCK: u64 = 0x4000;
-
-/// The stub region's base, as a guest could find it: the vDSO lies in it.
-fn region() -> u64 {
-    platform().vdso().expect("vdso").start & !0xfff_ffff
-}
-
-/// Interrupts a context now and then, until dropped.
-struct Ticker {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn new(interrupter: Arc<dyn Interrupter>, pause: Duration) -> Ticker {
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                while !stop.load(Ordering::SeqCst) {
-                    std::thread::sleep(pause);
-                    interrupter.interrupt();
-                }
-            }
-        });
-        Ticker { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("ticker");
-        }
-    }
-}
+const RESPONSE: u64 = anatomy::RESPONSE as u64;
+const BLOCKS: u64 = anatomy::CONTEXTS as u64;
+const BLOCK: u64 = anatomy::BLOCK as u64;
 
 fn assert_healthy() {
     let guest = Guest::new(&[0x0f, 0x05]);
@@ -123,7 +85,7 @@ fn the_stub_region_is_closed() {
             assert!(matches!(context.switch(&mut regs), Exit::Fault { .. }), "jump to {at:x}");
         }
         // Nor can it be mapped over on a wrong order of the kernel: the stub ends rather.
-        let op = MapOp::Unmap { addr: region(), len: TEXT_LEN };
+        let op = MapOp::Unmap { addr: region(), len: anatomy::TEXT_LEN as u64 };
         assert!(guest.space.apply(&[op]).is_err());
     });
 }

@@ -197,16 +197,6 @@ fn the_pool_runs_dry_without_harm() {
     });
 }
 
-fn children() -> Vec<i32> {
-    // Children of all threads, the platform's among them.
-    let mut all = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").expect("tasks").flatten() {
-        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        all.extend(list.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
-    }
-    all
-}
-
 /// In a process of its own, because it looks at all children.
 #[test]
 #[ignore = "run by stubs_end_when_nobody_needs_them"]

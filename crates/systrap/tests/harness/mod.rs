@@ -1,7 +1,10 @@
 //! What the platform's tests share: an address space with code and data in a memory file, and a time limit.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
+mod attack;
+
+pub use attack::*;
 use platform::{Access, AddressSpace, Context, MapOp, Platform, Registers};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
