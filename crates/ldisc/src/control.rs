@@ -160,8 +160,17 @@ impl LineDiscipline {
         self.finish(effects);
     }
 
+    /// Discards what came in for a side and waits there, as `TCFLSH` does though `N_NULL` then refuses the call.
+    pub fn flush_incoming(&mut self, side: Side, effects: &mut Effects) {
+        match side {
+            Side::Slave => self.drop_incoming(),
+            Side::Master => self.out.flush_pending(),
+        }
+        self.finish(effects);
+    }
+
     /// Discards what the master wrote and the ring had no room for.
-    fn drop_incoming(&mut self) {
+    pub(crate) fn drop_incoming(&mut self) {
         self.incoming.flush();
         self.pending.clear();
         self.peeked = 0;
@@ -351,6 +360,7 @@ impl LineDiscipline {
         self.literal_next = false;
         self.no_room = false;
         self.packet_status = 0;
+        self.slave_null = false;
         self.install_termios(&Termios2::pty_default());
         self.effects.wake |= Wake::all();
         self.finish(effects);

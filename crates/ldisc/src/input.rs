@@ -33,13 +33,15 @@ impl LineDiscipline {
     pub fn simulate_input(&mut self, side: Side, c: u8, effects: &mut Effects) {
         match side {
             Side::Slave => {
-                let stalled = self.no_room;
-                self.receive(&[c]);
-                self.no_room = stalled;
-                self.deliver_output();
+                if !self.slave_null {
+                    let stalled = self.no_room;
+                    self.receive(&[c]);
+                    self.no_room = stalled;
+                    self.deliver_output();
+                }
             }
             Side::Master => {
-                if self.out.insert_delivered(c) {
+                if !self.master_null && self.out.insert_delivered(c) {
                     self.wake_readers(Wake::MASTER_READ);
                 }
             }
@@ -49,14 +51,18 @@ impl LineDiscipline {
 
     /// Goes on with input that found no room, if there was any.
     pub(crate) fn resume_input(&mut self) {
-        if mem::take(&mut self.no_room) {
+        if !self.slave_null && mem::take(&mut self.no_room) {
             self.receive_pending(&[]);
             self.deliver_output();
         }
     }
 
     /// Feeds the ring from what waits and then from `fresh`, portion by portion, while it has room.
-    fn receive_pending(&mut self, fresh: &[u8]) {
+    pub(crate) fn receive_pending(&mut self, fresh: &[u8]) {
+        if self.slave_null {
+            self.pending.extend(fresh);
+            return;
+        }
         let mut waiting = mem::take(&mut self.pending);
         let source: &[u8] = if waiting.is_empty() {
             fresh

@@ -29,12 +29,14 @@ mod effects;
 mod erase;
 mod flip;
 mod input;
+mod null;
 mod opost;
 mod read;
 mod slots;
 
 pub use control::{Flow, Queue, Side, When};
 pub use effects::{Effects, Readiness, Signals, Wake};
+pub use null::N_NULL;
 pub use read::{ReadOp, ReadResult};
 
 use abi::raw::general as raw;
@@ -104,6 +106,9 @@ pub struct LineDiscipline {
     packet_status: u8,
     slave_closed: bool,
     master_closed: bool,
+    /// Sides with `N_NULL`.
+    slave_null: bool,
+    master_null: bool,
     effects: Effects,
     /// A flush met output that Linux's worker might or might not have delivered by then.
     timing_shows: bool,
@@ -152,6 +157,8 @@ impl LineDiscipline {
             packet_status: 0,
             slave_closed: false,
             master_closed: false,
+            slave_null: false,
+            master_null: false,
             effects: Effects::default(),
             timing_shows: false,
             full: Wake::empty(),

@@ -61,7 +61,7 @@ impl LineDiscipline {
 
     /// Moves output to where the master can read it.
     pub(crate) fn deliver_output(&mut self) {
-        if self.out.deliver() {
+        if !self.master_null && self.out.deliver() {
             self.wake_readers(Wake::MASTER_READ);
         }
     }

@@ -279,8 +279,14 @@ pub fn console(sandbox: &Sandbox, spec: &Spec, caller: &ConsoleSpec) -> Result<(
         let context = FsContext::new(kernel.mounts.clone());
         let path = format!("/dev/pts/{}", tty.index());
         let me = myself();
+        let cx = walk(kernel, &me, &context);
         let how = OpenHow { flags: OpenFlags::RDWR | OpenFlags::NOCTTY, ..OpenHow::default() };
-        let file = ops::open(&walk(kernel, &me, &context), At::cwd(path.as_bytes()), how)?;
+        let file = ops::open(&cx, At::cwd(path.as_bytes()), how)?;
+        // Where other runtimes show it too.
+        let console = At::cwd(b"/dev/console");
+        if ops::mknod(&cx, console, 0o600, 0).is_ok() {
+            kernel.mounts.bind(file.path(), &cx.resolve(console, WalkFlags::empty())?, false)?;
+        }
         Ok((tty, Arc::new(file)))
     };
     open().map_err(failed("cannot make a console (the root needs a directory /dev)"))

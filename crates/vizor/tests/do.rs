@@ -452,6 +452,19 @@ fn an_ordinary_user_can_use_it() {
 }
 
 #[test]
+fn the_limits_of_terminals_hold() {
+    // Linux counts first and compares then, so that the last pair is never given.
+    let script = "cd /proc/sys/kernel/pty; cat nr; echo 3 >max; exec 3<>/dev/ptmx 4<>/dev/ptmx; cat nr
+        (exec 5<>/dev/ptmx) 2>&1 | grep -o 'No space left on device'
+        exec 4>&-; exec 4<>/dev/ptmx; cat nr; echo 5 >max
+        mkdir /tmp/pts; mount -t devpts none /tmp/pts; echo 2 >reserve
+        (exec 5<>/tmp/pts/ptmx) 2>&1 | grep -o 'No space left on device'
+        exec 5<>/dev/ptmx; echo 0 >reserve; exec 6<>/tmp/pts/ptmx; cat nr; (exec 7<>/dev/ptmx) 2>/dev/null || echo full";
+    let said = "0\n2\nNo space left on device\n2\nNo space left on device\n4\nfull\n";
+    expect(&run(&mut vizor(&["sh", "-c", script])), 0, said);
+}
+
+#[test]
 fn a_full_disk_is_the_guests_to_see() {
     expect(&run(&mut vizor(&["sh", "-c", "echo x > /dev/full || echo refused"])), 0, "refused\n");
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");

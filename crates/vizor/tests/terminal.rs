@@ -130,6 +130,16 @@ fn the_guest_has_a_console_of_its_own() {
 }
 
 #[test]
+fn the_console_is_also_dev_console() {
+    let mut session = Session::new(
+        "stat -c '%t:%T' /dev/console; echo said > /dev/console; stty size < /dev/console; ls -l /proc/$$/fd/0",
+    );
+    session.expect("88:0\r\nsaid\r\n33 99\r\n");
+    session.expect("-> /dev/pts/0\r\n");
+    assert!(session.end().success());
+}
+
+#[test]
 fn settings_are_the_callers_and_come_back() {
     let mut session = Session::new("echo up; read line; exit 4");
     let before = modes(&session.settings());

@@ -217,30 +217,12 @@ CASE(statfs_of_it)
 	EXPECT_EQ(s.f_blocks, 0);
 }
 
-static long setting(const char *name)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/proc/sys/kernel/pty/%s", name);
-	return atol(get_file(path));
-}
-
-CASE(limits_are_told)
-{
-	struct pty t = pty_new();
-	CHECK(t.master >= 0);
-	CHECK(setting("nr") >= 1);
-	CHECK(setting("max") >= setting("nr"));
-	struct stat st = stat_of("/proc/sys/kernel/pty/max");
-	EXPECT_EQ(st.st_mode, S_IFREG | 0644);
-	EXPECT_EQ(stat_of("/proc/sys/kernel/pty/reserve").st_mode, S_IFREG | 0644);
-	EXPECT_EQ(stat_of("/proc/sys/kernel/pty/nr").st_mode, S_IFREG | 0444);
-}
-
 CASE(limits_refuse_nonsense)
 {
 	needs_root();
 	int fd = EXPECT_OK(open("/proc/sys/kernel/pty/max", O_WRONLY));
 	EXPECT_ERRNO(write(fd, "-1\n", 3), EINVAL);
+	EXPECT_ERRNO(write(fd, "2147483648\n", 11), EINVAL);
 	EXPECT_ERRNO(write(fd, "x\n", 2), EINVAL);
 	CHILD(p) {
 		become_user(4321, 4321);
@@ -249,12 +231,50 @@ CASE(limits_refuse_nonsense)
 	JOIN(p);
 }
 
-CASE(tables_of_drivers)
+/* ---- ttyname(3). ---- */
+
+CASE(names_of_standard_descriptors)
 {
-	char *text = get_file("/proc/tty/drivers");
-	CHECK(strstr(text, "/dev/tty"));
-	CHECK(strstr(text, "/dev/ptmx"));
-	CHECK(strstr(text, "pty:slave"));
-	CHECK(strstr(text, "pty:master"));
-	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_tty"));
+	struct pty t = pty_new();
+	char short_one[4];
+	CHILD(p) {
+		for (int fd = 0; fd < 3; fd++)
+			EXPECT_EQ(dup2(t.slave, fd), fd);
+		for (int fd = 0; fd < 3; fd++) {
+			EXPECT_STR(ttyname(fd), pty_name(t.master));
+			EXPECT_EQ(ttyname_r(fd, short_one, sizeof short_one), ERANGE);
+			EXPECT_EQ(isatty(fd), 1);
+		}
+	}
+	JOIN(p);
+	CHILD(q) {
+		EXPECT_OK(setsid());
+		EXPECT_OK(ioctl(t.slave, TIOCSCTTY, 0));
+		EXPECT_EQ(dup2(EXPECT_OK(open("/dev/tty", O_RDWR)), 0), 0);
+		EXPECT_STR(ttyname(0), "/dev/tty");
+		EXPECT_STR(ctermid(NULL), "/dev/tty");
+	}
+	JOIN(q);
+	int null = EXPECT_OK(open("/dev/null", O_RDWR));
+	char name[64];
+	EXPECT_EQ(ttyname_r(null, name, sizeof name), ENOTTY);
+	EXPECT_EQ(ttyname_r(-1, name, sizeof name), EBADF);
+}
+
+CASE(names_in_another_instance)
+{
+	instance(NULL);
+	int m = open_unlocked("pts/ptmx");
+	int s = EXPECT_OK(open("pts/0", O_RDWR | O_NOCTTY));
+	char name[4200], want[4200], here[4096];
+	EXPECT_EQ(ttyname_r(s, name, sizeof name), 0);
+	CHECK(getcwd(here, sizeof here));
+	snprintf(want, sizeof want, "%s/pts/0", here);
+	EXPECT_STR(name, want);
+	int peer = EXPECT_OK(ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	EXPECT_EQ(ttyname_r(peer, name, sizeof name), 0);
+	EXPECT_STR(name, want);
+	EXPECT_OK(umount2("pts", MNT_DETACH));
+	EXPECT_EQ(ttyname_r(s, name, sizeof name), ENODEV); /* it has no name, whatever /dev/pts/0 is */
+	EXPECT_EQ(isatty(s), 1);
 }

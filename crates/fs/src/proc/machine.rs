@@ -56,7 +56,7 @@ pub(super) fn files(shared: &Arc<Shared>) -> Vec<(String, Static)> {
             "tty",
             Static::dir([
                 ("drivers", Static::text(TTY_DRIVERS)),
-                ("ldiscs", Static::text("n_tty       0\n")),
+                ("ldiscs", Static::text("n_tty       0\nn_null     27\n")),
                 ("driver", Static::Dir(0o500, Vec::new())),
                 ("ldisc", Static::dir([])),
             ]),

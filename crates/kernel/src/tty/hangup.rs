@@ -25,6 +25,7 @@ impl Tty {
         });
         self.slave_queue.notify_waiters(Events::all());
         self.master_queue.notify_waiters(Events::all());
+        kernel.terminals.leave_console(self);
         let Some(sid) = session else { return };
         let leader = {
             let mut tree = kernel.tree.lock();

@@ -65,6 +65,7 @@ impl Tty {
         if self.is_dead(life) {
             return Ok(0);
         }
+        self.check_discipline(Side::Slave)?;
         if let Some(task) = task(io.caller) {
             self.check_read(task)?;
         }
@@ -98,6 +99,11 @@ impl Tty {
         }
     }
 
+    /// `N_NULL` neither reads nor writes.
+    fn check_discipline(&self, side: Side) -> Result<(), Errno> {
+        if self.state.lock().ldisc.is_null(side) { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+    }
+
     /// Whether a slave's description is of an earlier life, ended by a hangup.
     #[must_use]
     pub fn is_dead(&self, life: SlaveLife) -> bool {
@@ -115,6 +121,10 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn write_slave(&self, life: SlaveLife, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
+        if self.is_dead(life) {
+            return Err(Errno::EIO.into());
+        }
+        self.check_discipline(Side::Slave)?;
         if let Some(task) = task(io.caller) {
             self.check_write(task)?;
         }
@@ -141,6 +151,7 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn write_master(&self, nonblock: bool, src: &mut dyn Source) -> Result<usize, IoError> {
+        self.check_discipline(Side::Master)?;
         self.write(src, |tty, bytes| {
             tty.with(|state, effects| {
                 if state.master_dead {
@@ -187,6 +198,7 @@ impl Tty {
     /// # Errors
     /// `EIO` once the slave is closed, and would-block.
     pub fn read_master(&self, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        self.check_discipline(Side::Master)?;
         let mut buf = vec![0; dst.remaining().min(READ_MAX)];
         let result =
             self.with(

@@ -49,6 +49,29 @@ fn keep_locked(locked: &Termios, old: &Termios2, mut new: Termios2) -> Termios2 
     new
 }
 
+/// What the line discipline of a side does itself, so that `N_NULL` does not know it.
+fn is_of_discipline(cmd: u32) -> bool {
+    let settings = [
+        n::TCGETS,
+        n::TCSETS,
+        n::TCSETSW,
+        n::TCSETSF,
+        TCGETS2,
+        TCSETS2,
+        TCSETSW2,
+        TCSETSF2,
+        n::TCGETA,
+        n::TCSETA,
+        n::TCSETAW,
+        n::TCSETAF,
+        n::TIOCGLCKTRMIOS,
+        n::TIOCSLCKTRMIOS,
+        n::TIOCGSOFTCAR,
+        n::TIOCSSOFTCAR,
+    ];
+    settings.contains(&cmd) || matches!(cmd, n::TCFLSH | n::TCXONC | n::FIONREAD | n::TIOCOUTQ)
+}
+
 fn exclusive(state: &mut State, side: Side) -> &mut bool {
     match side {
         Side::Slave => &mut state.exclusive,
@@ -84,6 +107,13 @@ impl Tty {
         opener: &dyn Opener,
     ) -> Result<u64, IoError> {
         let task: &CurrentTask = caller.as_any().downcast_ref().ok_or(Errno::ENOTTY)?;
+        let null = self.state.lock().ldisc.is_null(side);
+        if null && is_of_discipline(cmd) {
+            if cmd == n::TCFLSH && matches!(arg, 0 | 2) {
+                self.side_call(side, ldisc::LineDiscipline::flush_incoming);
+            }
+            return Err(Errno::EINVAL.into());
+        }
         match cmd {
             n::TCGETS | TCGETS2 | n::TCGETA => self.get_termios(caller, cmd, arg),
             n::TCSETS
@@ -110,13 +140,11 @@ impl Tty {
             }
             n::TIOCOUTQ => put(caller, arg, &0i32),
             n::TIOCSTI => self.fake_input(task, side, arg),
-            n::TIOCGETD => put(caller, arg, &0i32),
-            n::TIOCSETD => {
-                if side == Side::Slave {
-                    self.check_change(task, SIGTTOU)?;
-                }
-                if get::<i32>(caller, arg)? == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
+            n::TIOCGETD => {
+                let null = self.state.lock().ldisc.is_null(side);
+                put(caller, arg, &if null { i32::from(ldisc::N_NULL) } else { 0 })
             }
+            n::TIOCSETD => self.set_discipline(task, side, arg),
             n::TIOCEXCL | n::TIOCNXCL => {
                 *exclusive(&mut self.state.lock(), side) = cmd == n::TIOCEXCL;
                 Ok(0)
@@ -124,6 +152,17 @@ impl Tty {
             TIOCGEXCL => {
                 let is = *exclusive(&mut self.state.lock(), side);
                 put(caller, arg, &i32::from(is))
+            }
+            n::TIOCCONS if side == Side::Master => Err(Errno::EINVAL.into()),
+            n::TIOCCONS => {
+                if !task.creds().capable(Capability::SysAdmin) {
+                    return Err(Errno::EPERM.into());
+                }
+                if !file.writable() {
+                    return Err(Errno::EBADF.into());
+                }
+                task.kernel.terminals.take_console(self)?;
+                Ok(0)
             }
             TIOCGDEV => put(caller, arg, &u32::try_from(self.device()).unwrap_or(u32::MAX)),
             n::TIOCVHANGUP => {
@@ -151,8 +190,23 @@ impl Tty {
             {
                 self.master_only(task, cmd, arg, opener)
             }
+            _ if null => Err(Errno::EINVAL.into()),
             _ => Err(Errno::ENOTTY.into()),
         }
+    }
+
+    /// `TIOCSETD`: there are `N_TTY` and `N_NULL`. Linux would also wait for a reader, for five seconds.
+    fn set_discipline(&self, task: &CurrentTask, side: Side, arg: u64) -> Result<u64, IoError> {
+        if side == Side::Slave {
+            self.check_change(task, SIGTTOU)?;
+        }
+        let number = get::<i32>(task, arg)?;
+        let null = number == i32::from(ldisc::N_NULL);
+        if number != 0 && !null {
+            return Err(Errno::EINVAL.into());
+        }
+        self.side_call(side, |ldisc, side, effects| ldisc.set_null(side, null, effects));
+        Ok(0)
     }
 
     fn get_termios(&self, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {

@@ -236,6 +236,9 @@ impl Tty {
         if dead {
             return Events::READABLE | Events::WRITABLE | Events::ERR | Events::HUP;
         }
+        if state.ldisc.is_null(side) {
+            return Events::empty();
+        }
         events_of(state.ldisc.readiness(side))
     }
 }
