@@ -8,7 +8,8 @@
 //! A thread that gets a ticket while others still run does not spin yet, but *invites* them: those that go on to make calls
 //! join the line. If some do not, they compute, and have a better use for the cores: the thread gives up for a while.
 //!
-//! Only how soon a guest thread goes on depends on it. A wait in the line is bounded, as the holder may be anywhere.
+//! Only how soon a guest thread goes on depends on it. A wait in the line is bounded, as the holder may be anywhere, in a
+//! call of the host's too that takes long: who has waited at the line's head for longer than a turn takes the ticket away.
 //! Locks: `LEAF`.
 
 use core::cell::Cell;
@@ -24,14 +25,15 @@ use std::time::Instant;
 const QUANTUM: Duration = Duration::from_millis(2);
 /// How long an invitation stands.
 const GRACE: Duration = Duration::from_millis(4);
+/// A ticket that has not gone on for so long is taken away from its holder.
+const LEASE: Duration = GRACE.saturating_add(QUANTUM);
 /// An invited thread joins the line with so many calls.
 const CALLS: u32 = 8;
 /// More than these do not wait.
 const LINE: usize = 128;
 
-/// Values of a place's word.
+/// What a place's word is while one waits; then the ticket's number.
 const WAITS: u32 = 0;
-const CALLED: u32 = 1;
 
 /// Those who want a ticket.
 pub struct Crowd {
@@ -44,6 +46,10 @@ pub struct Crowd {
 struct Line {
     /// Tickets that nobody has.
     free: usize,
+    /// The numbers of the others, those lent first in front.
+    lent: VecDeque<u32>,
+    /// The last such number.
+    last: u32,
     invitations: u32,
     places: VecDeque<Arc<AtomicU32>>,
 }
@@ -51,7 +57,9 @@ struct Line {
 impl Crowd {
     /// For a machine of that many cores.
     pub fn new(cores: usize) -> Crowd {
-        let line = Line { free: (cores / 2).max(1), invitations: 0, places: VecDeque::with_capacity(LINE) };
+        let free = (cores / 2).max(1);
+        let (lent, places) = (VecDeque::with_capacity(free), VecDeque::with_capacity(LINE));
+        let line = Line { free, lent, last: 0, invitations: 0, places };
         Crowd { line: Mutex::new(rank::LEAF, line), waiting: AtomicUsize::new(0), invitation: AtomicU32::new(0) }
     }
 
@@ -60,33 +68,51 @@ impl Crowd {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for a ticket. Returns whether there is one.
-    fn take(&self, place: &Arc<AtomicU32>) -> bool {
+    /// Waits for a ticket, and returns its number.
+    fn take(&self, place: &Arc<AtomicU32>) -> Option<u32> {
         let mut line = self.line.lock();
         if line.free > 0 {
             line.free -= 1;
-            return true;
+            return Some(line.lend());
         }
         if line.places.len() >= LINE {
-            return false;
+            return None;
         }
         place.store(WAITS, Ordering::Relaxed);
         line.places.push_back(Arc::clone(place));
         self.waiting.store(line.places.len(), Ordering::Relaxed);
-        let turns = u32::try_from(line.places.len()).unwrap_or(u32::MAX);
+        let turns = line.places.len();
+        let mut last = line.last;
         drop(line);
-        wait(place, GRACE + QUANTUM.saturating_mul(turns));
-        if place.load(Ordering::Acquire) == CALLED {
-            return true;
+        for _ in 0..=turns {
+            wait(place, LEASE);
+            let mut line = self.line.lock();
+            let Some(at) = line.places.iter().position(|other| Arc::ptr_eq(other, place)) else {
+                return Some(place.load(Ordering::Acquire));
+            };
+            if at == 0 && line.last == last {
+                line.lent.pop_front();
+                self.leave(&mut line, at);
+                return Some(line.lend());
+            }
+            last = line.last;
         }
         let mut line = self.line.lock();
-        let at = line.places.iter().position(|other| Arc::ptr_eq(other, place));
-        if let Some(at) = at {
-            line.places.remove(at);
-            self.waiting.store(line.places.len(), Ordering::Relaxed);
+        match line.places.iter().position(|other| Arc::ptr_eq(other, place)) {
+            Some(at) => self.leave(&mut line, at),
+            None => return Some(place.load(Ordering::Acquire)),
         }
-        // Called just now, if it is not in the line.
-        at.is_none()
+        None
+    }
+
+    fn leave(&self, line: &mut Line, at: usize) {
+        line.places.remove(at);
+        self.waiting.store(line.places.len(), Ordering::Relaxed);
+    }
+
+    /// Whether a ticket has not been taken away.
+    fn keeps(&self, number: u32) -> bool {
+        self.line.lock().lent.contains(&number)
     }
 
     fn invite(&self) {
@@ -95,17 +121,28 @@ impl Crowd {
         self.invitation.store(line.invitations, Ordering::Relaxed);
     }
 
-    fn give_back(&self) {
+    fn give_back(&self, number: u32) {
         let mut line = self.line.lock();
+        let Some(at) = line.lent.iter().position(|other| *other == number) else { return };
+        line.lent.remove(at);
         let Some(next) = line.places.pop_front() else {
             line.free += 1;
             return;
         };
         self.waiting.store(line.places.len(), Ordering::Relaxed);
         // Before the lock is released: who gives up waiting just now, and later waits again, must not be called late.
-        next.store(CALLED, Ordering::Release);
+        next.store(line.lend(), Ordering::Release);
         drop(line);
         let _ = futex::wake(&next, Flags::PRIVATE, 1);
+    }
+}
+
+impl Line {
+    /// Lends a ticket under a new number.
+    fn lend(&mut self) -> u32 {
+        self.last = self.last.wrapping_add(1).max(1);
+        self.lent.push_back(self.last);
+        self.last
     }
 }
 
@@ -124,8 +161,8 @@ fn wait(place: &AtomicU32, limit: Duration) {
 /// One thread's part in it.
 pub struct Ticket {
     place: Arc<AtomicU32>,
-    /// Since when the thread has a ticket.
-    since: Cell<Option<Instant>>,
+    /// The ticket that the thread has, and since when.
+    lease: Cell<Option<(u32, Instant)>>,
     /// It has invited others.
     hosts: Cell<bool>,
     /// The last invitation seen, and the calls since.
@@ -147,15 +184,15 @@ pub enum Turn {
 
 impl Ticket {
     pub fn new() -> Ticket {
-        Ticket { place: Arc::default(), since: Cell::new(None), hosts: Cell::new(false), invited: Cell::new((0, 0)) }
+        Ticket { place: Arc::default(), lease: Cell::new(None), hosts: Cell::new(false), invited: Cell::new((0, 0)) }
     }
 
     /// Gets or keeps a ticket; waits in the line if it is others' turn. `others` tells how many run who are not in it.
     pub fn ask(&self, crowd: &Crowd, others: impl Fn() -> usize) -> Turn {
-        let Some(since) = self.since.get() else { return self.join(crowd, others) };
+        let Some((number, since)) = self.lease.get() else { return self.join(crowd, others) };
         if self.hosts.get() {
             if others() == 0 {
-                return self.begin(crowd);
+                return self.begin(crowd, number);
             }
             if since.elapsed() < GRACE {
                 return Turn::No;
@@ -166,8 +203,8 @@ impl Ticket {
         if since.elapsed() < QUANTUM {
             return Turn::Spin;
         }
-        if crowd.waiting() == 0 && others() == 0 {
-            self.since.set(Some(Instant::now()));
+        if crowd.waiting() == 0 && others() == 0 && crowd.keeps(number) {
+            self.lease.set(Some((number, Instant::now())));
             return Turn::Spin;
         }
         self.give_back(crowd);
@@ -175,20 +212,18 @@ impl Ticket {
     }
 
     fn join(&self, crowd: &Crowd, others: impl Fn() -> usize) -> Turn {
-        if !crowd.take(&self.place) {
-            return Turn::No;
-        }
+        let Some(number) = crowd.take(&self.place) else { return Turn::No };
         if others() == 0 {
-            return self.begin(crowd);
+            return self.begin(crowd, number);
         }
-        self.since.set(Some(Instant::now()));
+        self.lease.set(Some((number, Instant::now())));
         self.hosts.set(true);
         crowd.invite();
         Turn::No
     }
 
-    fn begin(&self, crowd: &Crowd) -> Turn {
-        self.since.set(Some(Instant::now()));
+    fn begin(&self, crowd: &Crowd, number: u32) -> Turn {
+        self.lease.set(Some((number, Instant::now())));
         if self.hosts.take() {
             crowd.invitation.store(0, Ordering::Relaxed);
         }
@@ -209,16 +244,16 @@ impl Ticket {
 
     /// Whether it is its turn.
     pub fn held(&self) -> bool {
-        self.since.get().is_some() && !self.hosts.get()
+        self.lease.get().is_some() && !self.hosts.get()
     }
 
     /// Lets another have it.
     pub fn give_back(&self, crowd: &Crowd) {
-        if self.since.take().is_some() {
+        if let Some((number, _)) = self.lease.take() {
             if self.hosts.take() {
                 crowd.invitation.store(0, Ordering::Relaxed);
             }
-            crowd.give_back();
+            crowd.give_back(number);
         }
     }
 }
@@ -230,18 +265,17 @@ mod tests {
     #[test]
     fn one_at_a_time_and_each_in_turn() {
         let crowd = Crowd::new(2);
-        let (inside, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let turns = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let place = Arc::default();
                     for _ in 0..50 {
-                        if crowd.take(&place) {
-                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        if let Some(number) = crowd.take(&place) {
                             std::thread::yield_now();
-                            inside.fetch_sub(1, Ordering::SeqCst);
+                            assert!(crowd.line.lock().lent.len() <= 1);
                             turns.fetch_add(1, Ordering::SeqCst);
-                            crowd.give_back();
+                            crowd.give_back(number);
                         }
                     }
                 });
@@ -252,11 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_long() {
+    fn a_ticket_that_does_not_go_on_is_taken_away() {
         let crowd = Crowd::new(2);
-        assert!(crowd.take(&Arc::default()));
-        assert!(!crowd.take(&Arc::default()));
-        assert_eq!(crowd.waiting(), 0);
+        let (first, second) = (Ticket::new(), Ticket::new());
+        assert_eq!(first.ask(&crowd, || 0), Turn::Begin);
+        assert_eq!(second.ask(&crowd, || 0), Turn::Begin);
+        assert_eq!((crowd.waiting(), crowd.line.lock().lent.len()), (0, 1));
+        // The first has to wait like anyone, or to take it away in turn.
+        assert!(!crowd.keeps(1) && crowd.keeps(2));
+        first.give_back(&crowd);
+        assert_eq!(crowd.line.lock().free, 0);
+        second.give_back(&crowd);
+        assert_eq!(crowd.line.lock().free, 1);
     }
 
     #[test]
