@@ -21,20 +21,27 @@ pub(crate) struct Children {
     map: HashMap<Box<[u8]>, Weak<Dentry>>,
     /// Names of dropped dentries are swept out when the map grows to this.
     sweep_at: usize,
+    /// How often names have come, gone or moved.
+    changes: u64,
 }
 
 impl Children {
     const SWEEP_MIN: usize = 64;
 
     fn new() -> Children {
-        Children { map: HashMap::new(), sweep_at: Children::SWEEP_MIN }
+        Children { map: HashMap::new(), sweep_at: Children::SWEEP_MIN, changes: 0 }
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
         self.map.get(name)?.upgrade()
     }
 
-    pub(crate) fn insert(&mut self, name: &[u8], dentry: &Arc<Dentry>) {
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Enters what was found.
+    pub(crate) fn enter(&mut self, name: &[u8], dentry: &Arc<Dentry>) {
         if self.map.len() >= self.sweep_at {
             self.map.retain(|_, child| child.strong_count() != 0);
             self.sweep_at = (self.map.len() * 2).max(Children::SWEEP_MIN);
@@ -42,7 +49,14 @@ impl Children {
         self.map.insert(name.into(), Arc::downgrade(dentry));
     }
 
+    /// Enters what was made or has moved here.
+    pub(crate) fn insert(&mut self, name: &[u8], dentry: &Arc<Dentry>) {
+        self.changes = self.changes.wrapping_add(1);
+        self.enter(name, dentry);
+    }
+
     pub(crate) fn remove(&mut self, name: &[u8]) {
+        self.changes = self.changes.wrapping_add(1);
         self.map.remove(name);
     }
 }
@@ -54,7 +68,8 @@ pub struct Dentry {
     /// The inode's type, which never changes; kept here so that walks need not ask for attributes.
     kind: FileType,
     place: RwLock<Place>,
-    /// Children in the cache. This lock also orders all changes to the directory (Linux's `i_rwsem`).
+    /// Children in the cache. This lock also orders all changes to the directory (Linux's `i_rwsem`), and is held over calls
+    /// of the file system that make them; a walk looks names up without it.
     pub(crate) children: Mutex<Children>,
     /// How many mounts sit on it, in any namespace.
     pub(crate) mounts: AtomicU32,

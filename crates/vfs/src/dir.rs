@@ -1,7 +1,8 @@
 //! A locked directory: lookups and changes of its names.
 //!
-//! Every call on a directory's inode that finds or changes names goes through here, under the dentry's lock, so that the
-//! cache and the file system never disagree. Order of several: an ancestor before its descendants; unrelated ones only
+//! Every call on a directory's inode that finds or changes names goes through here. Changes are made under the dentry's
+//! lock, so that the cache and the file system never disagree. A walk asks the file system without it, which may take
+//! long (FUSE, a network), and asks again if names have changed meanwhile. Order of several: an ancestor before its descendants; unrelated ones only
 //! under the rename lock.
 
 use crate::dentry::Children;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// Longest name of a file.
 pub const NAME_MAX: usize = 255;
+
+/// Lookups without the lock that may be in vain before one with it.
+const TRIES: u32 = 3;
 
 /// A directory with its lock held.
 pub(crate) struct Dir<'a> {
@@ -41,26 +45,74 @@ impl<'a> Dir<'a> {
         self.place
     }
 
+    /// Finds a child, without the directory's lock while the file system is asked. Mounts on it are not crossed.
+    pub(crate) fn find(cx: &WalkCx<'_>, place: &PathRef, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
+        for _ in 0..TRIES {
+            let dir = Dir::lock(cx, place);
+            let (cached, changes) = (dir.children.get(name), dir.children.changes());
+            dir.check(name, cached.is_some())?;
+            drop(dir);
+            match cached {
+                Some(child) if is_valid(place, &child, name) => {
+                    child.touch();
+                    return Ok(child);
+                }
+                Some(child) => Dir::lock(cx, place).left(name, child),
+                None => {
+                    let found = place.inode().lookup(cx.caller, name);
+                    let found = found.map(|inode| Dentry::child(&place.dentry, name, inode));
+                    let mut dir = Dir::lock(cx, place);
+                    if dir.children.changes() == changes {
+                        return found.map(|child| dir.settle(name, child));
+                    }
+                }
+            }
+        }
+        Dir::lock(cx, place).lookup(name)
+    }
+
     /// Finds a child. Mounts on it are not crossed.
     pub(crate) fn lookup(&mut self, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
-        if let Some(child) = self.children.get(name) {
-            let valid = child.is_mountpoint()
-                || !self.place.mount.fs().volatile()
-                || child.inode().revalidate(&**self.place.inode(), name);
-            if valid {
+        let cached = self.children.get(name);
+        self.check(name, cached.is_some())?;
+        if let Some(child) = cached {
+            if is_valid(self.place, &child, name) {
                 child.touch();
                 return Ok(child);
             }
             self.removed(name, child);
         }
+        let inode = self.place.inode().lookup(self.cx.caller, name)?;
+        Ok(self.settle(name, Dentry::child(&self.place.dentry, name, inode)))
+    }
+
+    /// Whether a name may be looked for, if it is not in the cache.
+    fn check(&self, name: &[u8], cached: bool) -> Result<(), Errno> {
+        if cached {
+            return Ok(());
+        }
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        if self.place.dentry.is_deleted() {
-            return Err(Errno::ENOENT);
+        if self.place.dentry.is_deleted() { Err(Errno::ENOENT) } else { Ok(()) }
+    }
+
+    /// Takes out a child that was found not to be there any more.
+    fn left(&mut self, name: &[u8], child: Arc<Dentry>) {
+        if self.children.get(name).is_some_and(|now| Arc::ptr_eq(&now, &child)) {
+            self.removed(name, child);
         }
-        let inode = self.place.inode().lookup(self.cx.caller, name)?;
-        Ok(self.add(name, inode))
+    }
+
+    /// Enters what was found, if another has not found it just before. Returns what counts.
+    fn settle(&mut self, name: &[u8], child: Arc<Dentry>) -> Arc<Dentry> {
+        if let Some(first) = self.children.get(name) {
+            self.evicted.push(child);
+            return first;
+        }
+        self.children.enter(name, &child);
+        self.evicted.append(&mut self.cx.cache.insert(child.clone()));
+        child
     }
 
     /// A new name.
@@ -88,4 +140,9 @@ impl<'a> Dir<'a> {
         self.evicted.extend(self.cx.cache.forget(&child));
         self.evicted.push(child);
     }
+}
+
+/// Whether a cached child is still there. May ask the file system.
+fn is_valid(place: &PathRef, child: &Dentry, name: &[u8]) -> bool {
+    child.is_mountpoint() || !place.mount.fs().volatile() || child.inode().revalidate(&**place.inode(), name)
 }

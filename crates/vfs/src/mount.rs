@@ -2,7 +2,7 @@
 
 use crate::{Dentry, FileSystem, Inode};
 use bitflags::bitflags;
-use lock::{RwLock, rank};
+use lock::{Mutex, RwLock, rank};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +33,9 @@ pub struct Mount {
     writers: AtomicU64,
     /// The mount below and the place in it; `None` for a namespace's root and for anonymous mounts.
     parent: RwLock<Option<PathRef>>,
+    /// Held by renames from one directory to another, so that the shape of the tree stands still while two directories
+    /// are ordered and locked. All mounts of one tree share it (`s_vfs_rename_mutex`).
+    pub(crate) topology: Arc<Mutex<()>>,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(20);
@@ -49,6 +52,21 @@ impl Mount {
             flags: AtomicU64::new(flags.bits()),
             writers: AtomicU64::new(0),
             parent: RwLock::new(rank::LEAF, None),
+            topology: Arc::new(Mutex::new(rank::RENAME, ())),
+        })
+    }
+
+    /// Another mount of the same tree, or of the part of it at `root`.
+    pub(crate) fn again(&self, root: &Arc<Dentry>) -> Arc<Mount> {
+        Arc::new(Mount {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            fs: self.fs.clone(),
+            root: root.clone(),
+            source: self.source.clone(),
+            flags: AtomicU64::new(self.flags().bits()),
+            writers: AtomicU64::new(0),
+            parent: RwLock::new(rank::LEAF, None),
+            topology: self.topology.clone(),
         })
     }
 

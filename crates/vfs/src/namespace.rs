@@ -195,9 +195,6 @@ impl MountNamespace {
     /// # Errors
     /// `EINVAL` if `from` is not of this namespace.
     pub fn copy_tree(&self, from: &PathRef, recursive: bool) -> Result<DetachedTree, Errno> {
-        let copy = |mount: &Arc<Mount>, root: &Arc<Dentry>| {
-            Mount::new(mount.fs().clone(), root.clone(), mount.source(), mount.flags())
-        };
         let above = {
             let tree = self.tree.read();
             if !tree.contains(&from.mount) {
@@ -205,14 +202,14 @@ impl MountNamespace {
             }
             if recursive { tree.subtree(&from.mount) } else { Vec::new() }
         };
-        let top = copy(&from.mount, &from.dentry);
+        let top = from.mount.again(&from.dentry);
         let mut detached = DetachedTree { top: top.clone(), above: Vec::new() };
         let mut copies = HashMap::from([(from.mount.id(), top)]);
         for mount in above.iter().skip(1) {
             let Some(at) = mount.parent() else { continue };
             let outside = Arc::ptr_eq(&at.mount, &from.mount) && !at.dentry.is_within(&from.dentry);
             let Some(below) = copies.get(&at.mount.id()).cloned().filter(|_| !outside) else { continue };
-            let new = copy(mount, mount.root());
+            let new = mount.again(mount.root());
             detached.above.push((new.clone(), PathRef { mount: below, dentry: at.dentry }));
             copies.insert(mount.id(), new);
         }
@@ -340,14 +337,13 @@ impl MountNamespace {
         let tree = self.tree.read();
         let all = tree.subtree(&tree.root);
         let mut copies: HashMap<u64, Arc<Mount>> = HashMap::new();
-        let copy = |m: &Arc<Mount>| Mount::new(m.fs().clone(), m.root().clone(), m.source(), m.flags());
-        let root = copy(&tree.root);
+        let root = tree.root.again(tree.root.root());
         copies.insert(tree.root.id(), root.clone());
         let mut new = Tree { root, by_place: HashMap::new() };
         for mount in all.iter().skip(1) {
             let Some(at) = mount.parent() else { continue };
             let Some(below) = copies.get(&at.mount.id()).cloned() else { continue };
-            let made = copy(mount);
+            let made = mount.again(mount.root());
             new.put(made.clone(), PathRef { mount: below, dentry: at.dentry });
             copies.insert(mount.id(), made);
         }

@@ -237,7 +237,7 @@ impl<'a> Walker<'a> {
             Last::Root | Last::Dot => Ok(None),
             Last::DotDot => self.up().map(|()| None),
             Last::Name(name) => {
-                let child = Dir::lock(self.cx, &self.at).lookup(name)?;
+                let child = Dir::find(self.cx, &self.at, name)?;
                 self.enter(child, follow)
             }
         }

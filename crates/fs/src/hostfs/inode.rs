@@ -14,6 +14,7 @@ use rustix::process::{Gid, Uid};
 use std::any::Any;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vfs::{
     Attr, Caller, CreateKind, FileType, Inode, InodeCommon, Link, OpenFile, OpenFlags, PathRef, RenameFlags, SetAttr,
     SetTime, XattrFlags,
@@ -223,7 +224,9 @@ impl Inode for HostNode {
 
     fn unlink(&self, _: &dyn Caller, name: &[u8], _: &Arc<dyn Inode>) -> Result<(), Errno> {
         self.shared.check_writable()?;
-        unlinkat(self.dir_fd()?, name, AtFlags::empty()).map_err(calls::errno)
+        unlinkat(self.dir_fd()?, name, AtFlags::empty()).map_err(calls::errno)?;
+        self.shared.moves.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn rmdir(&self, _: &dyn Caller, name: &[u8], _: &Arc<dyn Inode>) -> Result<(), Errno> {
@@ -246,6 +249,7 @@ impl Inode for HostNode {
         let new_dir = self.sibling(new_dir)?;
         let host_flags = HostRename::from_bits_truncate(flags.bits());
         renameat_with(self.dir_fd()?, name, new_dir.dir_fd()?, new_name, host_flags).map_err(calls::errno)?;
+        self.shared.moves.fetch_add(1, Ordering::SeqCst);
         new_dir.moved(new_name);
         if flags.contains(RenameFlags::EXCHANGE) {
             self.moved(name);

@@ -28,6 +28,7 @@ use lock::{Mutex, rank};
 use rustix::fs::{FileType as HostType, fstatfs, syncfs};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use vfs::{FileSystem, Inode, StatFs};
 
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     table: Mutex<HashMap<Key, Weak<HostNode>>>,
     /// Keeps descriptors of recently used files open.
     recent: Mutex<VecDeque<Arc<OwnedFd>>>,
+    /// How often we have taken a name away: what a lookup saw before that must not count as newer than what was seen after.
+    pub moves: AtomicU64,
 }
 
 impl Shared {
@@ -133,6 +136,7 @@ impl HostFs {
             devs: Mutex::new(rank::LEAF, Vec::new()),
             table: Mutex::new(rank::LEAF, HashMap::new()),
             recent: Mutex::new(rank::LEAF, VecDeque::new()),
+            moves: AtomicU64::new(0),
         });
         let root = HostNode::root(&shared, root, &stat);
         let dev = root.last_attr().dev;

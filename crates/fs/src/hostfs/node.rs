@@ -7,6 +7,7 @@ use host::mappable::Observers;
 use lock::{Mutex, rank};
 use rustix::fs::{OFlags, Statx};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use vfs::{Attr, FileType, InodeCommon};
 
@@ -15,6 +16,8 @@ use vfs::{Attr, FileType, InodeCommon};
 struct Place {
     dir: Arc<HostNode>,
     name: Box<[u8]>,
+    /// `Shared::moves` before it was seen there.
+    moves: u64,
 }
 
 /// Open descriptors of a regular file, shared by all guest descriptions that need no more.
@@ -179,17 +182,18 @@ impl HostNode {
         self.place.lock().clone()
     }
 
-    /// Learns of a new place; directories find themselves by their descriptors.
-    fn set_place(&self, dir: &Arc<HostNode>, name: &[u8]) {
+    /// Learns where it was after so many `moves`; directories find themselves by their descriptors.
+    fn set_place(&self, dir: &Arc<HostNode>, name: &[u8], moves: u64) {
         if self.kind == FileType::Directory {
             return;
         }
         let old = {
             let mut place = self.place.lock();
-            if place.as_ref().is_some_and(|p| Arc::ptr_eq(&p.dir, dir) && *p.name == *name) {
+            let newer = place.as_ref().is_some_and(|p| p.moves > moves);
+            if newer || place.as_ref().is_some_and(|p| Arc::ptr_eq(&p.dir, dir) && *p.name == *name) {
                 return;
             }
-            place.replace(Place { dir: dir.clone(), name: name.into() })
+            place.replace(Place { dir: dir.clone(), name: name.into(), moves })
         };
         drop(old);
     }
@@ -198,6 +202,7 @@ impl HostNode {
     pub(super) fn child(&self, name: &[u8]) -> Result<Arc<HostNode>, Errno> {
         let dir = self.dir_fd()?;
         let this = self.this.upgrade().ok_or(Errno::ENOENT)?;
+        let moves = self.shared.moves.load(Ordering::SeqCst);
         let (stat, fd) = if self.shared.exclusive() {
             (calls::stat_at(dir, name)?, None)
         } else {
@@ -207,19 +212,20 @@ impl HostNode {
         let attr = calls::attr(&stat, self.shared.dev(Key::of(&stat).dev));
         // Numbers are given again.
         if let Some(node) = self.shared.find(Key::of(&stat)).filter(|node| node.kind == attr.kind) {
-            node.set_place(&this, name);
+            node.set_place(&this, name, moves);
             node.seen.lock().renew(attr, now());
             return Ok(node);
         }
-        let place = Place { dir: this, name: name.into() };
+        let place = Place { dir: this, name: name.into(), moves };
         Ok(HostNode::make(&self.shared, &stat, fd, Some(place)))
     }
 
     /// A child was given another name by us.
     pub(super) fn moved(&self, name: &[u8]) {
+        let moves = self.shared.moves.load(Ordering::SeqCst);
         let Ok(stat) = self.dir_fd().and_then(|dir| calls::stat_at(dir, name)) else { return };
         if let (Some(node), Some(this)) = (self.shared.find(Key::of(&stat)), self.this.upgrade()) {
-            node.set_place(&this, name);
+            node.set_place(&this, name, moves);
         }
     }
 
@@ -228,7 +234,7 @@ impl HostNode {
         if self.believed().is_some() {
             return true;
         }
-        let now = now();
+        let (now, moves) = (now(), self.shared.moves.load(Ordering::SeqCst));
         let Ok(stat) = dir.dir_fd().and_then(|dir| calls::stat_at(dir, name)) else { return false };
         let attr = calls::attr(&stat, self.last_attr().dev);
         if Key::of(&stat) != self.key || attr.kind != self.kind {
@@ -237,7 +243,7 @@ impl HostNode {
         self.seen.lock().renew(attr, now);
         // It may have been known by another name, which is gone.
         if let Some(dir) = dir.this.upgrade() {
-            self.set_place(&dir, name);
+            self.set_place(&dir, name, moves);
         }
         true
     }

@@ -8,12 +8,8 @@ use crate::notify;
 use crate::walk::{At, Last, Tail, WalkCx, WalkFlags};
 use crate::{Dentry, PathRef, RenameFlags};
 use abi::Errno;
-use lock::{Mutex, MutexGuard, rank};
+use lock::MutexGuard;
 use std::sync::Arc;
-
-/// Held by renames from one directory to another, so that the shape of the tree stands still while two directories
-/// are ordered and locked.
-static TOPOLOGY: Mutex<()> = Mutex::new(rank::RENAME, ());
 
 /// renameat2(2).
 ///
@@ -143,7 +139,7 @@ fn check_permission(
 struct Pair<'a> {
     old: Dir<'a>,
     new: Option<Dir<'a>>,
-    _topology: Option<MutexGuard<'static, ()>>,
+    _topology: Option<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Pair<'a> {
@@ -151,7 +147,7 @@ impl<'a> Pair<'a> {
         if Arc::ptr_eq(&old.dentry, &new.dentry) {
             return Pair { old: Dir::lock(cx, old), new: None, _topology: None };
         }
-        let topology = TOPOLOGY.lock();
+        let topology = old.mount.topology.lock();
         let old_first = if new.dentry.is_within(&old.dentry) {
             true
         } else if old.dentry.is_within(&new.dentry) {
