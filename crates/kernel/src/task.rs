@@ -391,6 +391,12 @@ impl CurrentTask {
         self.work.get() != 0
     }
 
+    /// Whether it must end: what takes long must not go on.
+    #[must_use]
+    pub fn dying(&self) -> bool {
+        self.work.get() & bits::EXIT != 0
+    }
+
     /// Sleeps until `ready` yields something. The caller has registered `self.work.parker()` wherever news may come from,
     /// before. Ready beats timeout beats interrupt.
     ///
@@ -430,7 +436,7 @@ impl CurrentTask {
             if let Some(value) = ready() {
                 break Some(value);
             }
-            if self.work.get() & bits::EXIT != 0 {
+            if self.dying() {
                 break None;
             }
             self.work.parker().park(None);

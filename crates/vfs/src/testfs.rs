@@ -8,7 +8,7 @@ use lock::{Mutex, rank};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Barrier, Weak};
 
 pub struct TestFs {
     root: Arc<Node>,
@@ -28,6 +28,8 @@ pub struct Node {
     me: Weak<Node>,
     body: Mutex<Body>,
     common: InodeCommon,
+    /// Where the next lookup of a name waits, after it has looked.
+    held: Mutex<Option<(Vec<u8>, Arc<Barrier>)>>,
 }
 
 impl Node {
@@ -54,7 +56,15 @@ impl Node {
             me: me.clone(),
             body: Mutex::new(rank::INODE, body),
             common: InodeCommon::default(),
+            held: Mutex::new(rank::LEAF, None),
         })
+    }
+
+    /// Makes the next lookup of `name` wait, twice: when it has looked, and before it says what it has seen.
+    pub fn hold_lookup(&self, name: &[u8]) -> Arc<Barrier> {
+        let barrier = Arc::new(Barrier::new(2));
+        *self.held.lock() = Some((name.to_vec(), barrier.clone()));
+        barrier
     }
 
     /// Makes a symbolic link a magic one.
@@ -99,6 +109,11 @@ impl Inode for Node {
 
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let found = self.body.lock().names.get(name).cloned();
+        let held = self.held.lock().take_if(|(held, _)| held == name);
+        if let Some((_, barrier)) = held {
+            barrier.wait();
+            barrier.wait();
+        }
         found.map(|n| n as Arc<dyn Inode>).ok_or(Errno::ENOENT)
     }
 

@@ -131,3 +131,60 @@ CASE(kill_all_spares_the_caller)
 	}
 	JOIN(c);
 }
+
+CASE(a_fatal_signal_ends_a_killable_wait)
+{
+	pid_t second;
+	int p2[2];
+	EXPECT_OK(pipe(p2));
+	CHILD(p) {
+		pid_t q = vfork();
+		if (q == 0) {
+			pid_t me = getpid();
+			EXPECT_EQ(write(p2[1], &me, sizeof me), sizeof me);
+			for (;;)
+				pause();
+		}
+	}
+	EXPECT_EQ(read(p2[0], &second, sizeof second), sizeof second);
+	EXPECT_OK(kill(p, SIGTERM));
+	EXPECT_KILLED(p, SIGTERM); /* though it waited for its child */
+	EXPECT_OK(kill(second, SIGKILL));
+}
+
+CASE(a_stopped_process_ends_when_it_goes_on)
+{
+	CHILD(p) {
+		for (;;)
+			raise(SIGSTOP);
+	}
+	expect_stopped(p, SIGSTOP);
+	EXPECT_OK(kill(p, SIGTERM));
+	EXPECT_EQ(waitpid(p, NULL, WNOHANG), 0);
+	EXPECT_OK(kill(p, SIGCONT));
+	EXPECT_KILLED(p, SIGTERM);
+}
+
+static void *taker(void *ready)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	EXPECT_OK(pthread_sigmask(SIG_SETMASK, &none, NULL));
+	gate_open(ready);
+	for (;;)
+		pause();
+}
+
+CASE(a_fatal_signal_ends_all_threads)
+{
+	struct gate ready = gate_new();
+	CHILD(p) {
+		block(SIGTERM);
+		thread_start(taker, &ready);
+		for (;;)
+			pause();
+	}
+	gate_wait(&ready);
+	EXPECT_OK(kill(p, SIGTERM)); /* for the thread that does not block it */
+	EXPECT_KILLED(p, SIGTERM);
+}

@@ -3,7 +3,7 @@
 //! Everything happens under the receiving process's `SIGNALS` lock; what a signal causes elsewhere (the parent learns
 //! that its child goes on) is done after it is released.
 
-use super::{GroupSignals, GroupStop, ThreadSignals};
+use super::{DefaultAction, GroupSignals, GroupStop, SignalActions, ThreadSignals};
 use crate::group::{ExitStatus, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::task::Task;
@@ -106,23 +106,33 @@ impl GroupSignals {
         }
     }
 
-    /// Makes a thread look that takes the signal, if there is one; else all who might, once they unblock it.
-    fn wake_one(&self, target: Target, signal: Signal, leader: i32) {
+    /// Makes a thread look that takes the signal, if there is one; else all who might, once they unblock it. Returns the
+    /// one.
+    fn wake_one(&self, target: Target, signal: Signal, leader: i32) -> Option<&ThreadSignals> {
         let wants = |t: &ThreadSignals| t.takes().has(signal);
         match target {
             Target::Thread(tid) => {
-                if let Some(thread) = self.threads.get(&tid).inspect(|t| t.local.set_alert(true)).filter(|t| wants(t)) {
-                    thread.work.request(bits::SIGNAL);
-                }
+                let thread = self.threads.get(&tid).inspect(|t| t.local.set_alert(true)).filter(|t| wants(t));
+                thread.inspect(|t| t.work.request(bits::SIGNAL))
             }
             Target::Process => {
                 self.threads.values().for_each(|t| t.local.set_alert(true));
                 let main = self.threads.get(&leader).filter(|t| wants(t));
                 let idle = || self.threads.values().find(|t| wants(t) && t.work.get() & bits::SIGNAL == 0);
-                if let Some(thread) = main.or_else(idle).or_else(|| self.threads.values().find(|t| wants(t))) {
-                    thread.work.request(bits::SIGNAL);
-                }
+                let thread = main.or_else(idle).or_else(|| self.threads.values().find(|t| wants(t)));
+                thread.inspect(|t| t.work.request(bits::SIGNAL))
             }
+        }
+    }
+
+    /// Wakes who is to take a signal that was just queued. One that ends the process, and whose taker is there, does so at
+    /// once, so that killable waits end too (`complete_signal`).
+    fn complete(&mut self, target: Target, signal: Signal, leader: i32, actions: &SignalActions) {
+        let running = self.stop == GroupStop::Running;
+        let taker = self.wake_one(target, signal, leader);
+        let fatal = actions.get(signal).handler == SIG_DFL && DefaultAction::of(signal) == DefaultAction::Terminate;
+        if fatal && running && taker.is_some_and(|t| !t.mask().has(signal) && t.trace.by.is_none()) {
+            self.begin_exit(ExitStatus::Killed { signal, core: false });
         }
     }
 }
@@ -163,7 +173,7 @@ impl ThreadGroup {
         if !queue.is_some_and(|q| q.push(info, limit)) {
             return Err(Errno::EAGAIN);
         }
-        signals.wake_one(target, signal, self.tgid);
+        signals.complete(target, signal, self.tgid, &self.actions());
         Ok(continued)
     }
 }
@@ -196,7 +206,7 @@ impl ThreadGroup {
             }
             Target::Process => signals.shared.push_timer(info),
         }
-        signals.wake_one(target, signal, self.tgid);
+        signals.complete(target, signal, self.tgid, &self.actions());
         true
     }
 }

@@ -101,7 +101,7 @@ fn transfer(t: &CurrentTask, from: &mut End, to: &mut End, count: u64, flags: u3
             Ok(len) => done += len,
             Err(error) => break Err(error),
         }
-        if !until_short {
+        if !until_short || t.dying() {
             break Ok(());
         }
     };

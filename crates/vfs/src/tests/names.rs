@@ -305,3 +305,30 @@ fn running_programs_are_not_written_to() {
     drop(copy);
     assert!(sh.open("/p", OpenFlags::WRONLY, 0).is_ok());
 }
+
+#[test]
+fn a_slow_lookup_holds_up_nobody_and_is_made_again_after_a_change() {
+    let world = World::new();
+    let sh = Shell::root(&world);
+    let root = world.mounts.root();
+    for path in ["/slow", "/gone", "/other"] {
+        sh.touch(path).unwrap();
+    }
+    world.cache.purge(&root.dentry);
+    let walk = |path| Shell::root(&world).walk(path);
+    std::thread::scope(|scope| {
+        let gate = node(root.inode()).hold_lookup(b"slow");
+        let slow = scope.spawn(|| walk("/slow"));
+        gate.wait();
+        assert_eq!(walk("/slow"), Ok("/slow".to_owned()));
+        sh.rename("/other", "/third", RenameFlags::empty()).unwrap();
+        gate.wait();
+        assert_eq!(slow.join().unwrap(), Ok("/slow".to_owned()));
+        let gate = node(root.inode()).hold_lookup(b"gone");
+        let gone = scope.spawn(|| walk("/gone"));
+        gate.wait();
+        sh.unlink("/gone").unwrap();
+        gate.wait();
+        assert_eq!(gone.join().unwrap(), Err(Errno::ENOENT));
+    });
+}
