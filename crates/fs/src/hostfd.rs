@@ -12,7 +12,7 @@ use host::io::{Sink, Source};
 use host::mappable::{Backing, FileId, Mappable, Observers};
 use rustix::event::{PollFd, PollFlags, Timespec as HostTimespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{SeekFrom, Stat, fcntl_getfl, fdatasync, fstat, fsync, major, minor, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, Stat, fcntl_getfl, fdatasync, fstat, fsync, major, minor, seek};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
@@ -390,6 +390,19 @@ impl FileOps for HostFd {
 
     fn mappable(&self) -> Result<Arc<dyn Mappable>, Errno> {
         if self.donated.is_regular() { Ok(self.donated.clone()) } else { Err(Errno::ENODEV) }
+    }
+
+    fn fallocate(&self, caller: &dyn Caller, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        if mode & c::FALLOC_FL_KEEP_SIZE == 0 && end > caller.file_size_limit() {
+            return Err(Errno::EFBIG);
+        }
+        let flags = FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
+        rustix::fs::fallocate(&self.donated.fd, flags, offset, len).map_err(errno)?;
+        if mode & (c::FALLOC_FL_COLLAPSE_RANGE | c::FALLOC_FL_INSERT_RANGE) != 0 {
+            self.donated.observers.invalidate(offset..u64::MAX, false);
+        }
+        Ok(())
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

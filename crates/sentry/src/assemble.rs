@@ -21,13 +21,14 @@ use host::memfile::{DEFAULT_SIZE, MemoryFile};
 use kernel::tty::Tty;
 use kernel::{FdTable, FsContext, FsMaker, Kernel, Parts, Trace, Uts};
 use rustix::fd::OwnedFd;
+use rustix::fs::{major, minor};
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use vfs::ops::OpenHow;
 use vfs::{
-    At, Credentials, Dentry, FileSystem, Mount, MountFlags, MountNamespace, OpenFile, OpenFlags, PathRef, WalkFlags,
-    ops,
+    At, Credentials, Dentry, FileSystem, FileType, Mount, MountFlags, MountNamespace, OpenFile, OpenFlags, PathRef,
+    WalkFlags, makedev, ops,
 };
 
 fn failed(what: &str) -> impl Fn(Errno) -> Failure {
@@ -292,11 +293,33 @@ pub fn console(sandbox: &Sandbox, spec: &Spec, caller: &ConsoleSpec) -> Result<(
     open().map_err(failed("cannot make a console (the root needs a directory /dev)"))
 }
 
+/// The memory devices, which are the same on every Linux, by their minor numbers.
+const SAME_EVERYWHERE: [(u32, &str); 5] =
+    [(3, "/dev/null"), (5, "/dev/zero"), (7, "/dev/full"), (8, "/dev/random"), (9, "/dev/urandom")];
+
+/// The sandbox's own device in place of a donated one that is no different.
+fn own_device(kernel: &Arc<Kernel>, fd: &OwnedFd) -> Option<OpenFile> {
+    let stat = rustix::fs::fstat(fd).ok()?;
+    if FileType::from_mode(stat.st_mode) != FileType::CharDevice || major(stat.st_rdev) != 1 {
+        return None;
+    }
+    let (_, path) = SAME_EVERYWHERE.iter().find(|(number, _)| *number == minor(stat.st_rdev))?;
+    let flags = OpenFlags::from_bits_retain(rustix::fs::fcntl_getfl(fd).ok()?.bits());
+    let (caller, context) = (myself(), FsContext::new(kernel.mounts.clone()));
+    let cx = walk(kernel, &caller, &context);
+    let place = cx.resolve(At::cwd(path.as_bytes()), WalkFlags::FOLLOW).ok()?;
+    let there = place.inode().attr().ok()?;
+    let same = there.kind == FileType::CharDevice && there.rdev == makedev(1, minor(stat.st_rdev));
+    (same && !flags.contains(OpenFlags::PATH))
+        .then(|| ops::open(&cx, At::cwd(path.as_bytes()), OpenHow { flags, ..OpenHow::default() }).ok())?
+}
+
 /// The first process's descriptors.
 ///
 /// # Errors
 /// The host's.
 pub fn descriptors(
+    kernel: &Arc<Kernel>,
     spec: &Spec,
     donated: &mut Donated,
     console: Option<&Arc<OpenFile>>,
@@ -310,7 +333,7 @@ pub fn descriptors(
         let file = match (stdio, host, console) {
             (Stdio::Console, _, Some(console)) => console.clone(),
             // One that only names a place is good for nothing here.
-            (_, Some(host), _) => match donate(host, name, &reactor) {
+            (_, Some(host), _) => match own_device(kernel, &host).map_or_else(|| donate(host, name, &reactor), Ok) {
                 Ok(file) => Arc::new(file),
                 Err(_) => continue,
             },

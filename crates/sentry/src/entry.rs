@@ -123,7 +123,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let sandbox = assemble::sandbox(spec, platform, trees, donated.log.take(), donated.trace.take())?;
     let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;
     let (tty, file) = terminal.unzip();
-    let fds = assemble::descriptors(spec, &mut donated, file.as_ref(), &reactor)?;
+    let fds = assemble::descriptors(&sandbox.kernel, spec, &mut donated, file.as_ref(), &reactor)?;
     drop(file);
     let console = tty.clone().zip(donated.console.take());
     let console = console.map(|(tty, stream)| Console::new(tty, stream, reactor.clone()));

@@ -42,24 +42,28 @@ const MAP: &[(u64, &str)] = &[
 ];
 
 fn mmap(t: &mut CurrentTask, a: Args) -> SysResult {
-    let flags = a.u32(3);
+    let (len, flags, offset) = (a.u64(1), a.u32(3), a.u64(5));
+    if !offset.is_multiple_of(abi::PAGE_SIZE) {
+        return Err(Errno::EINVAL.into());
+    }
     let file = if flags & c::MAP_ANONYMOUS != 0 {
         None
     } else {
         let file = t.fds().get(a.i32(4))?;
         Some(FileArgs {
-            object: file.ops().mappable()?,
+            // That it cannot be mapped at all is what Linux finds out last.
+            object: file.ops().mappable().map_err(|errno| match errno {
+                _ if len == 0 => Errno::EINVAL,
+                Errno::ENODEV if !file.readable() => Errno::EACCES,
+                other => other,
+            })?,
             name: Arc::new(MappedPath { place: file.path().clone(), root: t.fs().root() }),
             readable: file.readable(),
             writable: file.writable(),
             executable: !file.path().mount.flags().contains(MountFlags::NOEXEC),
         })
     };
-    let offset = a.u64(5);
-    if !offset.is_multiple_of(abi::PAGE_SIZE) {
-        return Err(Errno::EINVAL.into());
-    }
-    Ok(t.mm().mmap(MmapArgs { addr: a.u64(0), len: a.u64(1), prot: a.u32(2), flags, file, offset })?)
+    Ok(t.mm().mmap(MmapArgs { addr: a.u64(0), len, prot: a.u32(2), flags, file, offset })?)
 }
 
 fn mprotect(t: &mut CurrentTask, a: Args) -> SysResult {

@@ -125,6 +125,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// What every seek comes to, if offsets mean nothing to it (`null_lseek`).
+    fn seek_ignored(&self) -> Option<u64> {
+        None
+    }
+
     /// The offset, if it is kept elsewhere than in the description (one that is shared with the host).
     fn position(&self) -> Option<u64> {
         None
@@ -404,7 +409,7 @@ impl OpenFile {
     }
 
     /// Adds flags that matter to `F_GETFL` only.
-    pub(crate) fn add_flags(&self, flags: OpenFlags) {
+    pub fn add_flags(&self, flags: OpenFlags) {
         self.flags.fetch_or(flags.bits(), Ordering::Relaxed);
     }
 

@@ -152,6 +152,9 @@ impl OpenFile {
             let anonymous = self.path().dentry.kind() == FileType::Anonymous;
             return if anonymous { Ok(0) } else { Err(Errno::ESPIPE) };
         }
+        if let Some(at) = self.ops().seek_ignored() {
+            return Ok(at);
+        }
         let mut offset = self.offset();
         let new = match whence {
             Whence::Set => by,

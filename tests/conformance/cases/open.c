@@ -1,5 +1,6 @@
 /* open and openat2: flags and what they forbid, O_PATH, O_TMPFILE, RESOLVE_*. */
 #include "../harness.h"
+#include <poll.h>
 #include <linux/openat2.h>
 
 static int openat2_(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
@@ -383,6 +384,12 @@ CASE(device_nodes)
 	EXPECT_EQ(st.st_mode, S_IFCHR | 0666);
 	EXPECT_EQ(st.st_rdev, 0x103);
 	EXPECT_EQ(lseek(null, 100, SEEK_SET), 0);
+	EXPECT_EQ(lseek(null, -1, SEEK_SET), 0);
+	struct pollfd p = {EXPECT_OK(open("/dev/random", O_RDWR)), POLLIN | POLLOUT, 0};
+	EXPECT_EQ(poll(&p, 1, 0), 1);
+	EXPECT_EQ(p.revents, POLLIN);
+	EXPECT_EQ(lseek(null, 0, SEEK_HOLE), 0);
+	EXPECT_ERRNO(lseek(null, 0, 5), EINVAL);
 	EXPECT_ERRNO(ftruncate(null, 0), EINVAL);
 	int random = EXPECT_OK(open("/dev/urandom", O_RDONLY));
 	EXPECT_EQ(read(random, buf, 16), 16);

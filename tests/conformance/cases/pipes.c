@@ -55,6 +55,9 @@ CASE(directions)
 	EXPECT_ERRNO(ftruncate(p[1], 0), EINVAL);
 	EXPECT_ERRNO(fsync(p[0]), EINVAL);
 	EXPECT_ERRNO(mmap(NULL, 4096, PROT_READ, MAP_SHARED, p[0], 0), ENODEV);
+	EXPECT_ERRNO(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, p[1], 0), EACCES); /* before it is known that no pipe can */
+	EXPECT_ERRNO(mmap(NULL, 0, PROT_READ, MAP_PRIVATE, p[1], 0), EINVAL);
+	EXPECT_ERRNO(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, -1, 1), EINVAL);
 	EXPECT_EQ(read(p[0], &c, 0), 0);
 	struct stat st;
 	EXPECT_OK(fstat(p[0], &st));

@@ -170,6 +170,11 @@ CASE(slave_opened_by_the_master)
 	expect_apart(t.slave, a);
 	int b = EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_RDWR | O_NOCTTY));
 	expect_apart(a, b);
+	/* Flags are taken as they are; only those are forgotten that every open forgets. */
+	int c = EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_RDONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK | O_CREAT | O_TRUNC));
+	EXPECT_EQ(fcntl(c, F_GETFL), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	EXPECT_EQ(fcntl(c, F_GETFD), FD_CLOEXEC);
+	EXPECT_ERRNO(ioctl(t.master, TIOCGPTPEER, O_RDWR | O_DIRECT), EINVAL);
 }
 
 CASE(a_wider_mode_by_reopening)

@@ -7,7 +7,7 @@ use host::io::{Sink, Source};
 use host::mappable::Mappable;
 use std::any::Any;
 use std::sync::Arc;
-use vfs::wait::Events;
+use vfs::wait::{Events, WaitQueue};
 use vfs::{Caller, FileOps, IoCx, IoError, OpenFile, OpenFlags, PathRef, WriteAt, Written};
 
 /// Their major number.
@@ -43,13 +43,16 @@ impl CharDriver for MemoryDevices {
             8 | 9 => Kind::Random,
             _ => return Err(Errno::ENXIO),
         };
-        Ok(OpenFile::new(at.clone(), flags, Box::new(MemoryDevice { kind, frames: self.0.clone() })))
+        let queue = (minor == 8).then(WaitQueue::new);
+        Ok(OpenFile::new(at.clone(), flags, Box::new(MemoryDevice { kind, frames: self.0.clone(), queue })))
     }
 }
 
 struct MemoryDevice {
     kind: Kind,
     frames: Arc<FrameAllocator>,
+    /// `/dev/random` can be polled, though nothing ever changes.
+    queue: Option<WaitQueue>,
 }
 
 fn interrupted(caller: &dyn Caller) -> bool {
@@ -140,7 +143,7 @@ impl FileOps for MemoryDevice {
         Some(0)
     }
 
-    fn seek_end(&self) -> Option<u64> {
+    fn seek_ignored(&self) -> Option<u64> {
         Some(0)
     }
 
@@ -157,7 +160,11 @@ impl FileOps for MemoryDevice {
     }
 
     fn readiness(&self) -> Events {
-        vfs::ALWAYS_READY
+        if self.queue.is_some() { Events::READABLE } else { vfs::ALWAYS_READY }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        self.queue.as_ref()
     }
 
     fn mappable(&self) -> Result<Arc<dyn Mappable>, Errno> {

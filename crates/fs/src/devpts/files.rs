@@ -73,8 +73,10 @@ fn instance_beside(task: &CurrentTask, ptmx: &PathRef) -> Result<Arc<DevPts>, Er
 impl Opener for Peer<'_> {
     fn open_peer(&self, task: &CurrentTask, flags: OpenFlags) -> Result<i32, Errno> {
         let place = self.place(task)?;
-        // The node's permission bits are not asked for: the master is right enough.
-        let file = SlaveFile::open(self.tty, &place, flags | OpenFlags::LARGEFILE, task)?;
+        // The node's permission bits are not asked for: the master is right enough. Nor is this open(2), which would add
+        // `O_LARGEFILE` and forget `O_CLOEXEC`.
+        let file = SlaveFile::open(self.tty, &place, flags, task)?;
+        file.add_flags(flags & OpenFlags::CLOEXEC);
         let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);
         task.fds().add(Arc::new(file), flags.contains(OpenFlags::CLOEXEC), 0, limit)
     }

@@ -358,7 +358,7 @@ impl Tty {
                     return Err(Errno::EIO.into());
                 }
                 let flags = OpenFlags::from_bits_retain(arg as u32);
-                if flags.contains(OpenFlags::PATH) || arg as u32 & c::O_CREAT != 0 {
+                if flags.intersects(OpenFlags::PATH | OpenFlags::DIRECT) {
                     return Err(Errno::EINVAL.into());
                 }
                 Ok(opener.open_peer(task, flags)? as u64)
