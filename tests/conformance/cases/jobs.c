@@ -583,7 +583,8 @@ CASE(a_shell_with_jobs)
 	await_text(t.master, "through\r\n");
 	type(t.master, "\032");
 	await_text(t.master, "stopped\r\n");
-	type(t.master, "bg; echo back'ground'\n");
+	/* bash does not continue a job in the foreground that it has not yet seen stop for its read in the background */
+	type(t.master, "bg; until [ \"$(jobs -s)\" ]; do sleep 0.01; done; echo back'ground'\n");
 	await_text(t.master, "background\r\n");
 	type(t.master, "fg\n");
 	await_text(t.master, "cat\r\n");
