@@ -188,7 +188,7 @@ fn denied_threads_are_counted() {
             }
         }
         assert!(contexts.len() < MAX_CONTEXTS);
-        let pid = process(&guest).expect("it lives");
+        let pid = process(&guest);
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("tasks").count();
         // And the mapper's.
         assert!(threads <= MAX_CONTEXTS + 1, "{threads}");

@@ -53,21 +53,6 @@ fn every_system_call_traps() {
 }
 
 #[test]
-fn system_calls_of_32_bit_code_are_refused() {
-    within(20, || {
-        // A far return to 32-bit code: push 0x23; push code+16; retfq ... mov eax, 20; int 0x80
-        let mut code = vec![0x6a, 0x23, 0x68];
-        code.extend(((CODE + 16) as u32).to_le_bytes());
-        code.extend([0x48, 0xcb]);
-        code.resize(16, 0x90);
-        code.extend([0xb8, 20, 0, 0, 0, 0xcd, 0x80]);
-        let guest = Guest::new(&code);
-        let mut context = guest.context();
-        assert!(matches!(context.switch(&mut start(0)), Exit::Exception { signo: libc::SIGSEGV, .. }));
-    });
-}
-
-#[test]
 fn the_stub_region_is_closed() {
     within(30, || {
         // mov [rdi], rax; syscall / jmp rdi
@@ -87,48 +72,6 @@ fn the_stub_region_is_closed() {
         // Nor can it be mapped over on a wrong order of the kernel: the stub ends rather.
         let op = MapOp::Unmap { addr: region(), len: anatomy::TEXT_LEN as u64 };
         assert!(guest.space.apply(&[op]).is_err());
-    });
-}
-
-#[test]
-fn jumps_into_the_stub_end_in_bounded_time() {
-    within(240, || {
-        let mut guest = Guest::new(&[0xff, 0xe0]);
-        let mut context = guest.context();
-        let mut ticker = Ticker::new(context.interrupter(), Duration::from_millis(1));
-        let mut gone = 0;
-        // The whole text, and some of what lies behind it.
-        for offset in 0..0x400u64 {
-            for variant in 0..3u64 {
-                let fill = [0, DATA + 0x1000, region() + BLOCKS + 0x3c00][variant as usize];
-                let mut regs = Registers {
-                    rax: region() + offset,
-                    rbx: fill,
-                    rbp: fill,
-                    rdi: fill,
-                    rsi: fill,
-                    rdx: fill,
-                    r12: 3,
-                    r13: fill,
-                    r14: fill,
-                    r15: fill,
-                    ..start(0)
-                };
-                for _ in 0..4 {
-                    if matches!(context.switch(&mut regs), Exit::Gone(_)) {
-                        gone += 1;
-                        drop(ticker);
-                        guest = Guest::new(&[0xff, 0xe0]);
-                        context = guest.context();
-                        ticker = Ticker::new(context.interrupter(), Duration::from_millis(1));
-                        break;
-                    }
-                }
-            }
-        }
-        drop(ticker);
-        println!("{gone} stubs died");
-        assert_healthy();
     });
 }
 

@@ -36,8 +36,8 @@ pub fn with_tools(code: &[u8]) -> Vec<u8> {
     assert!(all.len() <= POKE);
     all.resize(4096, 0xcc);
     for (at, tool) in [
-        (POKE, &[0x48, 0x89, 0x07, 0x0f, 0x05][..]), // mov [rdi], rax; syscall
-        (PEEK, &[0x48, 0x8b, 0x07, 0x0f, 0x05]),     // mov rax, [rdi]; syscall
+        (POKE, &[0x48, 0x89, 0x37, 0x0f, 0x05][..]), // mov [rdi], rsi; syscall
+        (PEEK, &[0x48, 0x8b, 0x3f, 0x0f, 0x05]),     // mov rdi, [rdi]; syscall
         (CALL, &[0x0f, 0x05]),                       // syscall
         (JUMP, &[0xff, 0xe0]),                       // jmp rax
     ] {
@@ -48,7 +48,7 @@ pub fn with_tools(code: &[u8]) -> Vec<u8> {
 
 /// Writes a word in the guest, as the guest.
 pub fn poke(context: &mut dyn Context, at: u64, value: u64) {
-    let mut regs = Registers { rdi: at, rax: value, ..start(POKE as u64) };
+    let mut regs = Registers { rdi: at, rsi: value, ..start(POKE as u64) };
     assert_eq!(context.switch(&mut regs), Exit::Syscall);
 }
 
@@ -56,7 +56,7 @@ pub fn poke(context: &mut dyn Context, at: u64, value: u64) {
 pub fn peek(context: &mut dyn Context, at: u64) -> u64 {
     let mut regs = Registers { rdi: at, ..start(PEEK as u64) };
     assert_eq!(context.switch(&mut regs), Exit::Syscall);
-    regs.orig_rax
+    regs.rdi
 }
 
 /// A system call's instruction, and registers that come to it.
@@ -115,11 +115,20 @@ pub fn maps(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
 }
 
-/// The host process of a guest: the one that has its file mapped.
-pub fn process(guest: &Guest) -> Option<i32> {
+/// The host process of a guest that lives: the one that has its file mapped.
+pub fn process(guest: &Guest) -> i32 {
     let file = std::fs::File::from(guest.file.try_clone().expect("dup"));
     let wanted = format!(" {} ", file.metadata().expect("stat").ino());
-    children().into_iter().find(|pid| maps(*pid).lines().any(|line| line.contains(&wanted)))
+    let find = || children().into_iter().find(|pid| maps(*pid).lines().any(|line| line.contains(&wanted)));
+    // The host's list of children may lack some while others end.
+    (0..1000)
+        .find_map(|_| {
+            find().or_else(|| {
+                std::thread::sleep(Duration::from_millis(1));
+                None
+            })
+        })
+        .expect("it lives")
 }
 
 /// The stub region's mappings of a process: addresses, protection, offset.
@@ -152,5 +161,6 @@ impl Bystander {
         assert_eq!(self.context.switch(&mut regs), Exit::Syscall);
         self.calls += 1;
         assert_eq!((self.guest.data(0), regs.rbx, regs.rip), (self.calls, 77, CODE + 6));
+        self.context.sleeps();
     }
 }
