@@ -426,3 +426,141 @@ fn end_of_file_is_typed() {
     session.expect("over");
     assert_eq!(session.end().code(), Some(9));
 }
+
+/// An interactive shell in a sandbox, at its prompt.
+fn shell() -> Session {
+    let mut session = Session::of(&[VIZOR, "do", "bash", "--norc", "--noprofile"]);
+    session.type_in("PS1='%'\r");
+    session.expect("PS1='%'\r\n");
+    session.expect("%");
+    session
+}
+
+#[test]
+fn a_large_file_on_its_way_is_interrupted_at_once() {
+    let path = std::env::temp_dir().join(format!("vizor-large-{}", std::process::id()));
+    std::fs::write(&path, b"a line of some length, again and again\n".repeat(5_000_000)).expect("a file");
+    let mut session = shell();
+    session.type_in(&format!("cat {}\r", path.display()));
+    session.expect("again and again\r\na line of");
+    session.pump();
+    let asked = Instant::now();
+    session.type_in("\u{3}");
+    session.expect("^C");
+    session.expect("%");
+    let took = asked.elapsed();
+    let _ = std::fs::remove_file(&path);
+    assert!(took < Duration::from_secs(1), "took {took:?}");
+    session.type_in("echo status $?; exit 4\r");
+    session.expect("status 130");
+    assert_eq!(session.end().code(), Some(4));
+}
+
+/// Types all of it, as fast as the terminal takes it.
+#[track_caller]
+fn paste(session: &mut Session, data: &[u8]) {
+    let (mut sent, start) = (0, Instant::now());
+    while sent < data.len() {
+        assert!(start.elapsed() < LIMIT, "stuck after {sent} bytes");
+        match rustix::io::write(&session.master, &data[sent..]) {
+            Ok(len) => sent += len,
+            Err(_) if session.pump() => {}
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+#[test]
+fn a_paste_is_interrupted() {
+    let lines = b": one of many lines\r".repeat(50_000);
+    // A program that reads, one that does not and gets a line without end, and the key in the middle of it all.
+    for (program, data) in [("cat >/dev/null", lines), ("sleep 100", vec![b'x'; 1_000_000])] {
+        let mut session = shell();
+        session.type_in(&format!("stty -echo; echo g''o; {program}\r"));
+        session.expect("go\r\n");
+        let (first, second) = data.split_at(data.len() / 2);
+        paste(&mut session, first);
+        let asked = Instant::now();
+        session.type_in("\u{3}");
+        session.expect("%");
+        assert!(asked.elapsed() < Duration::from_secs(2), "took {:?}", asked.elapsed());
+        if program.starts_with("cat") {
+            // The rest is the shell's, which finds nothing to do in it.
+            paste(&mut session, second);
+        }
+        session.type_in("\rstty echo; echo status; exit 4\r");
+        session.expect("status\r\n");
+        assert_eq!(session.end().code(), Some(4));
+    }
+}
+
+#[test]
+fn a_continued_guest_has_the_terminal_raw_again() {
+    let mut session = Session::of(&["bash", "--norc", "--noprofile", "-i"]);
+    session.type_in("PS1='%'\r");
+    session.expect("PS1='%'\r\n");
+    session.expect("%");
+    let script =
+        "trap \"echo caught; exit 7\" INT; echo u\"\"p; kill -TSTP $$; echo back; while :; do sleep 0.05; done";
+    session.type_in(&format!("{VIZOR} do sh -c '{script}'\r"));
+    session.expect("Stopped");
+    session.expect("%");
+    session.type_in("stty -a | grep -o ' icanon' \r");
+    session.expect("\r icanon\r\n");
+    session.type_in("fg\r");
+    session.expect("back\r\n");
+    let settings = session.settings();
+    assert!(!settings.local_modes.intersects(LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHO));
+    session.type_in("\u{3}");
+    session.expect("caught");
+    session.expect("%");
+    session.type_in("echo status $?; exit\r");
+    session.expect("status 7");
+    session.end();
+}
+
+#[test]
+fn the_console_has_its_name_in_every_program() {
+    let names = "import os; print(os.ttyname(0), os.ttyname(1), os.ttyname(2), os.ctermid())";
+    let mut session = Session::of(&[VIZOR, "do", "/usr/bin/python3", "-c", names]);
+    session.expect("/dev/pts/0 /dev/pts/0 /dev/pts/0 /dev/tty");
+    assert!(session.end().success());
+}
+
+#[test]
+fn a_program_asks_for_a_password_and_relays_a_terminal() {
+    let elevate = concat!("/usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/elevate.py");
+    let mut session = shell();
+    session.type_in(&format!("{elevate} bash --norc --noprofile\r"));
+    session.expect("Password: ");
+    session.type_in("secret\r");
+    let before = session.expect("# ");
+    assert!(!before.contains("secret"), "{before:?}");
+    session.type_in("PS1='#'; tty; stty size; ps -o tty= -p $$\r");
+    session.expect("/dev/pts/1\r\n33 99\r\npts/1");
+    session.expect("#");
+    tcsetwinsize(&session.master, size(44, 111)).expect("size");
+    session.type_in("sleep 100\r");
+    session.expect("sleep 100\r\n");
+    thread::sleep(Duration::from_millis(300));
+    session.type_in("\u{3}");
+    session.expect("^C");
+    session.expect("#");
+    session.type_in("echo status $?; stty size; exit 5\r");
+    session.expect("status 130\r\n44 111\r\n");
+    session.expect("%");
+    session.type_in("echo outer $?; stty -a | grep -o ' icanon'; exit 6\r");
+    session.expect("outer 5\r\n");
+    session.expect(" icanon\r\n");
+    assert_eq!(session.end().code(), Some(6));
+
+    let mut session = shell();
+    session.type_in(&format!("{elevate} true\r"));
+    session.expect("Password: ");
+    session.type_in("wrong\r");
+    session.expect("\r\nsorry\r\n");
+    session.expect("%");
+    session.type_in("echo outer $?; exit\r");
+    session.expect("outer 1");
+    session.end();
+}
