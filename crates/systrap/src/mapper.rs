@@ -108,13 +108,14 @@ impl Channel {
                 self.unproved = false;
                 return Ok(());
             }
-            // It said that it is done, and is about to sleep: or a guest said so in its name.
+            // It said that it is done, and is about to sleep: or a guest said so in its name, or it died just then.
             tries = tries.saturating_add(1);
-            match tries {
-                0..40 => std::thread::yield_now(),
-                _ => std::thread::sleep(Duration::from_micros(50)),
+            if tries < 40 {
+                std::thread::yield_now();
+                continue;
             }
-            if tries > 40 && start.elapsed() > life.patience(LIMIT) {
+            std::thread::sleep(Duration::from_micros(50));
+            if !life.ended() && start.elapsed() > life.patience(LIMIT) {
                 return Err(life.end(Gone::Stuck));
             }
         }
