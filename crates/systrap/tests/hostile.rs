@@ -75,64 +75,6 @@ fn the_stub_region_is_closed() {
     });
 }
 
-/// One thread writes over all that is writable in the region, others go on working.
-fn scribble(stop_after: Duration, fill: u64) {
-    // Writer: mov rdi, rbx; mov rcx, rdx; rep stosq; jmp. At 32: lock inc [rdi]; syscall.
-    let mut code = [0u8; 64];
-    code[..11].copy_from_slice(&[0x48, 0x89, 0xdf, 0x48, 0x89, 0xd1, 0xf3, 0x48, 0xab, 0xeb, 0xf5]);
-    code[32..38].copy_from_slice(&[0xf0, 0x48, 0xff, 0x07, 0x0f, 0x05]);
-    let guest = Arc::new(Guest::new(&code));
-    let end = Instant::now() + stop_after;
-    let writer = |addr: u64, len: u64| {
-        let guest = Arc::clone(&guest);
-        std::thread::spawn(move || {
-            let Ok(mut context) = guest.space.new_context() else { return };
-            let _ticker = Ticker::new(context.interrupter(), Duration::from_millis(5));
-            while Instant::now() < end {
-                let mut regs = Registers { rbx: addr, rdx: len / 8, rax: fill, ..start(0) };
-                if matches!(context.switch(&mut regs), Exit::Gone(_)) {
-                    return;
-                }
-            }
-        })
-    };
-    let worker = {
-        let guest = Arc::clone(&guest);
-        std::thread::spawn(move || {
-            let Ok(mut context) = guest.space.new_context() else { return };
-            let _ticker = Ticker::new(context.interrupter(), Duration::from_millis(5));
-            while Instant::now() < end {
-                if matches!(context.switch(&mut Registers { rdi: DATA, ..start(32) }), Exit::Gone(_)) {
-                    return;
-                }
-                let state = context.fpstate();
-                let _ = context.set_fpstate(&state);
-                let ops = [guest.map(0x1000_0000, 4096, RW, LEN), MapOp::Unmap { addr: 0x1000_0000, len: 4096 }];
-                if guest.space.apply(&ops).is_err() {
-                    return;
-                }
-            }
-        })
-    };
-    let writers = [writer(region() + RESPONSE, 4096), writer(region() + BLOCKS, 4 * BLOCK)];
-    worker.join().expect("worker");
-    for writer in writers {
-        writer.join().expect("writer");
-    }
-}
-
-#[test]
-fn scribbling_over_shared_pages_hurts_nobody_else() {
-    within(120, || {
-        for fill in [0, 1, u64::MAX, 0x0101_0101_0101_0101, region() + BLOCKS + 0x3000] {
-            for _ in 0..4 {
-                scribble(Duration::from_millis(300), fill);
-            }
-        }
-        assert_healthy();
-    });
-}
-
 #[test]
 fn a_forged_answer_does_not_pass_for_an_unmap() {
     within(60, || {

@@ -227,12 +227,16 @@ impl Patched {
 #[test]
 fn into_every_byte_of_patched_sites() {
     within(100, || {
-        for (site, call) in sites() {
-            let patched = patch(&site, call);
-            let (start, trampoline) = (CODE + SITES as u64 - 16, patched.patch.trampoline);
-            let end = trampoline + patched.patch.code.len() as u64 + 16;
-            let targets = (start..start + 48).chain(trampoline - 16..end).collect();
-            jump_everywhere(targets, fills(), |guest| patched.install(guest));
-        }
+        std::thread::scope(|scope| {
+            for (site, call) in sites() {
+                scope.spawn(move || {
+                    let patched = patch(&site, call);
+                    let (start, trampoline) = (CODE + SITES as u64 - 16, patched.patch.trampoline);
+                    let end = trampoline + patched.patch.code.len() as u64 + 16;
+                    let targets = (start..start + 48).chain(trampoline - 16..end).collect();
+                    jump_everywhere(targets, fills(), |guest| patched.install(guest));
+                });
+            }
+        });
     });
 }
