@@ -152,11 +152,6 @@ impl Kernel {
     /// The process was continued: its parent learns of it.
     pub(crate) fn notify_continued(&self, pid: i32) {
         self.notify_job(pid, code::CLD_CONTINUED, SIGCONT, None);
-        if pid == self.first_process()
-            && let Some(observer) = self.observer()
-        {
-            observer.continued();
-        }
     }
 
     fn notify_job(&self, pid: i32, how: i32, signal: Signal, tracer: Option<i32>) {

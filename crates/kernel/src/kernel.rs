@@ -111,8 +111,6 @@ pub type FsMaker = Arc<dyn Fn(&Kernel, &dyn Caller, &[u8]) -> Result<Arc<dyn Fil
 pub trait Observer: Send + Sync {
     /// It was stopped by this signal.
     fn stopped(&self, signal: abi::signal::Signal);
-    /// It goes on.
-    fn continued(&self);
     /// It has ended, and the sandbox with it.
     fn ended(&self, status: ExitStatus);
     /// Something went wrong that no guest can be told: one line for the user.

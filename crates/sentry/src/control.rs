@@ -31,9 +31,12 @@ pub enum Report {
     /// The guest's first process is about to run.
     Started,
     /// A signal stopped it.
-    Stopped(i32),
-    /// It goes on.
-    Continued,
+    Stopped {
+        /// Its number.
+        signal: i32,
+        /// How often the command had continued it before, counted when that was done: one that is on its way undoes this.
+        continues: u32,
+    },
     /// It has ended by itself, with this status.
     Exited(u8),
     /// A signal has killed it.
@@ -84,8 +87,7 @@ impl Report {
         let mut w = Writer::new();
         match self {
             Report::Started => w.byte(b'r'),
-            Report::Stopped(signal) => w.byte(b't').signed(*signal),
-            Report::Continued => w.byte(b'c'),
+            Report::Stopped { signal, continues } => w.byte(b't').signed(*signal).signed(continues.cast_signed()),
             Report::Exited(status) => w.byte(b'e').byte(*status),
             Report::Killed(signal) => w.byte(b'k').signed(*signal),
             Report::Warning(line) => w.byte(b'w').bytes(clip(line)),
@@ -104,8 +106,7 @@ impl Report {
         let mut r = Reader::new(message);
         Some(match r.byte()? {
             b'r' => Report::Started,
-            b't' => Report::Stopped(r.signed()?),
-            b'c' => Report::Continued,
+            b't' => Report::Stopped { signal: r.signed()?, continues: r.signed()?.cast_unsigned() },
             b'e' => Report::Exited(r.byte()?),
             b'k' => Report::Killed(r.signed()?),
             b'w' => Report::Warning(text(&r.bytes()?)),
@@ -237,8 +238,7 @@ mod tests {
         }
         let reports = [
             Report::Started,
-            Report::Stopped(20),
-            Report::Continued,
+            Report::Stopped { signal: 20, continues: u32::MAX },
             Report::Exited(255),
             Report::Killed(9),
             Report::Warning("killed".into()),

@@ -5,7 +5,7 @@
 
 use crate::console::Console;
 use crate::control::{Channel, Report, Request};
-use abi::signal::{SigInfo, code};
+use abi::signal::{SIGCONT, SigInfo, code};
 use host::confine;
 use kernel::{ExitStatus, Kernel, Observer};
 use lock::{Mutex, rank};
@@ -16,7 +16,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use vfs::wait::{Events, Sleepers, WaitQueue, Wake};
 
 const CONTROL: u64 = 0;
@@ -42,6 +42,8 @@ pub struct Reactor {
     next: AtomicU64,
     /// What the command is to be told after the console's output so far.
     reports: Mutex<VecDeque<Report>>,
+    /// How often the command has continued the first process.
+    continues: AtomicU32,
 }
 
 fn epoll_flags(events: Events) -> EventFlags {
@@ -65,6 +67,7 @@ impl Reactor {
             watches: Mutex::new(rank::LEAF, HashMap::new()),
             next: AtomicU64::new(FIRST),
             reports: Mutex::new(rank::LEAF, VecDeque::new()),
+            continues: AtomicU32::new(0),
         }))
     }
 
@@ -116,7 +119,10 @@ impl Reactor {
         loop {
             match self.control.next_request() {
                 Ok(None) => return,
-                Ok(Some(Request::Signal { signal, terminal })) => pass_on(kernel, console, signal, terminal),
+                Ok(Some(Request::Signal { signal, terminal })) => {
+                    pass_on(kernel, console, signal, terminal);
+                    self.continues.fetch_add(u32::from(signal == SIGCONT), Ordering::SeqCst);
+                }
                 Ok(Some(Request::Window(size))) => {
                     if let Some(console) = console {
                         console.tty().set_winsize(size);
@@ -220,11 +226,8 @@ impl Messenger {
 
 impl Observer for Messenger {
     fn stopped(&self, signal: i32) {
-        self.send(Report::Stopped(signal));
-    }
-
-    fn continued(&self) {
-        self.send(Report::Continued);
+        let continues = self.reactor.continues.load(Ordering::SeqCst);
+        self.send(Report::Stopped { signal, continues });
     }
 
     fn warned(&self, line: &str) {

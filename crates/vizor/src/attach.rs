@@ -90,8 +90,15 @@ pub fn attach(sandbox: Sandbox) -> Result<u8, Failure> {
         input_ended: false,
         output_ended: false,
     });
-    let mut session =
-        Session { sentry: sandbox.sentry, control: sandbox.control, signals, relay, started: false, ended: None };
+    let mut session = Session {
+        sentry: sandbox.sentry,
+        control: sandbox.control,
+        signals,
+        relay,
+        started: false,
+        ended: None,
+        continues: 0,
+    };
     let result = session.run();
     if let Some(relay) = &mut session.relay {
         relay.terminal.detach();
@@ -113,6 +120,8 @@ struct Session {
     started: bool,
     /// The guest has ended; its last output may still be on its way.
     ended: Option<u8>,
+    /// How many `SIGCONT` have been passed on.
+    continues: u32,
 }
 
 /// What poll(2) found.
@@ -136,9 +145,7 @@ impl Session {
                 self.hear()?;
             }
             if ready.signals {
-                while let Some(arrival) = self.signals.next() {
-                    self.forward(arrival);
-                }
+                self.forward_all();
             }
             if let Some(relay) = &mut self.relay {
                 relay.carry(&ready);
@@ -182,10 +189,9 @@ impl Session {
         while self.ended.is_none() {
             match self.control.next_report() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Report::Continued)) => {}
                 // Not before: a command that can't be started leaves the terminal alone.
                 Ok(Some(Report::Started)) => self.started = true,
-                Ok(Some(Report::Stopped(signal))) => self.stop(signal),
+                Ok(Some(Report::Stopped { signal, continues })) => self.stop(signal, continues),
                 Ok(Some(Report::Exited(status))) => self.ended = Some(status),
                 Ok(Some(Report::Killed(signal))) => {
                     self.ended = Some(u8::try_from(128 + signal).unwrap_or(FAILED));
@@ -226,6 +232,12 @@ impl Session {
         })
     }
 
+    fn forward_all(&mut self) {
+        while let Some(arrival) = self.signals.next() {
+            self.forward(arrival);
+        }
+    }
+
     fn forward(&mut self, arrival: Arrival) {
         match arrival.signal {
             // The guest's terminal tells its own foreground, if the size is new.
@@ -234,7 +246,10 @@ impl Session {
                 // The guest is gone; whoever is impatient need not wait for its last output.
                 self.relay = None;
             }
-            signal => self.request(Request::Signal { signal, terminal: arrival.from_kernel }),
+            signal => {
+                self.continues = self.continues.wrapping_add(u32::from(signal == s::SIGCONT));
+                self.request(Request::Signal { signal, terminal: arrival.from_kernel });
+            }
         }
     }
 
@@ -263,8 +278,14 @@ impl Session {
         }
     }
 
-    /// The guest was stopped: so is this process, with the terminal as it was, until someone continues it.
-    fn stop(&mut self, signal: i32) {
+    /// The guest was stopped: so is this process, with the terminal as it was, until someone continues it. That `SIGCONT` is
+    /// then passed on like any signal.
+    fn stop(&mut self, signal: i32, continues: u32) {
+        // One that has come already would be lost with the stop.
+        self.forward_all();
+        if continues != self.continues {
+            return;
+        }
         if let Some(relay) = &mut self.relay {
             relay.flush();
             relay.terminal.detach();
@@ -273,7 +294,6 @@ impl Session {
         // Only these are told apart by shells; the others can't be suffered without a handler of their own.
         suffer(if matches!(signal, s::SIGTSTP | s::SIGTTIN | s::SIGTTOU) { signal } else { s::SIGSTOP });
         self.take_terminal();
-        self.request(Request::Signal { signal: s::SIGCONT, terminal: false });
     }
 }
 

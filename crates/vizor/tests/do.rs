@@ -311,6 +311,32 @@ fn a_stopped_command_stops_its_caller() {
 }
 
 #[test]
+fn each_sigcont_arrives_once() {
+    let script = "trap 'n=$((n + 1))' CONT; trap 'last=1' TERM; echo ready
+                  until [ $last ]; do sleep 0.01; done; sleep 0.2; echo $n";
+    for _ in 0..5 {
+        let child = start(script);
+        signal(child.id(), Signal::TSTP);
+        until("stopped", || stopped(child.id()));
+        signal(child.id(), Signal::CONT);
+        until("continued", || !stopped(child.id()));
+        signal(child.id(), Signal::TERM);
+        assert_eq!(text(&child.wait_with_output().expect("ends").stdout), "1\n");
+    }
+}
+
+#[test]
+fn a_stop_that_is_undone_at_once_does_not_last() {
+    let mut child = start("trap 'exit 4' TERM; echo ready; while :; do sleep 0.01; done");
+    for _ in 0..200 {
+        signal(child.id(), Signal::TSTP);
+        signal(child.id(), Signal::CONT);
+    }
+    signal(child.id(), Signal::TERM);
+    assert_eq!(wait(&mut child).code(), Some(4));
+}
+
+#[test]
 fn nothing_outlives_the_caller_or_the_sentry() {
     for kill_the_sentry in [false, true] {
         let mut child = start_with("sleep 100 & echo ready; sleep 100", Stdio::piped());
