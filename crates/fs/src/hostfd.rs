@@ -10,12 +10,12 @@ use abi::raw::{general as c, ioctl};
 use host::guestmem::{HostRange, preadv, pwritev, readv, writev};
 use host::io::{Sink, Source};
 use host::mappable::{Backing, FileId, Mappable, Observers};
-use rustix::event::{PollFd, PollFlags, Timespec as HostTimespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, SeekFrom, Stat, fcntl_getfl, fdatasync, fstat, fsync, major, minor, seek};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use vfs::reactor::{Reactor, Watched};
 use vfs::time::Timespec;
 use vfs::wait::{Events, WaitQueue};
 use vfs::{
@@ -27,18 +27,6 @@ const RWF_NOWAIT: i32 = c::RWF_NOWAIT as i32;
 const RWF_APPEND: i32 = c::RWF_APPEND as i32;
 /// How much is written at once to something that may wait although it said that it is ready.
 const CAREFUL: usize = c::PIPE_BUF as usize;
-
-/// Tells of readiness of host descriptors.
-pub trait Reactor: Send + Sync {
-    /// Watches a descriptor on behalf of `queue`, for nothing yet. `None` if it is always ready.
-    fn add(&self, fd: &Arc<OwnedFd>, queue: &Arc<WaitQueue>) -> Option<u64>;
-
-    /// Has the queue told once of any of `events`.
-    fn arm(&self, id: u64, events: Events);
-
-    /// Ends the watch.
-    fn remove(&self, id: u64);
-}
 
 fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error()).unwrap_or(Errno::EIO)
@@ -68,13 +56,10 @@ fn attr_of(stat: &Stat) -> Attr {
 /// A donated descriptor as an inode. Opening it anew (`/dev/stdin`) gives another description of the same thing, which
 /// for a regular file starts at its beginning.
 pub struct Donated {
-    fd: Arc<OwnedFd>,
+    watched: Watched,
     kind: FileType,
     /// Access mode and status flags as the host has them.
     flags: OpenFlags,
-    queue: Arc<WaitQueue>,
-    /// The reactor, and the number of the watch with it.
-    watch: Option<(Arc<dyn Reactor>, u64)>,
     observers: Observers,
     common: InodeCommon,
 }
@@ -84,26 +69,13 @@ impl Donated {
         let stat = fstat(&fd).map_err(errno)?;
         let flags = OpenFlags::from_bits_retain(fcntl_getfl(&fd).map_err(errno)?.bits());
         let kind = FileType::from_mode(stat.st_mode);
-        let fd = Arc::new(fd);
-        let queue = Arc::new(WaitQueue::new());
         let waits = matches!(kind, FileType::Fifo | FileType::Socket | FileType::CharDevice | FileType::Anonymous);
-        let watch = if waits { reactor.add(&fd, &queue).map(|id| (reactor.clone(), id)) } else { None };
-        Ok(Donated { fd, kind, flags, queue, watch, observers: Observers::new(), common: InodeCommon::default() })
+        let watched = Watched::new(fd, waits, reactor);
+        Ok(Donated { watched, kind, flags, observers: Observers::new(), common: InodeCommon::default() })
     }
 
-    fn arm(&self, events: Events) {
-        if let Some((reactor, id)) = &self.watch {
-            reactor.arm(*id, events);
-        }
-    }
-
-    fn ready(&self) -> Events {
-        let mut fds = [PollFd::new(&*self.fd, PollFlags::all() - PollFlags::NVAL)];
-        let now = HostTimespec { tv_sec: 0, tv_nsec: 0 };
-        match poll(&mut fds, Some(&now)) {
-            Ok(_) => fds.first().map_or(Events::empty(), |fd| Events::from_bits_truncate(fd.revents().bits().into())),
-            Err(_) => Events::empty(),
-        }
+    fn fd(&self) -> &Arc<OwnedFd> {
+        self.watched.fd()
     }
 
     fn is_regular(&self) -> bool {
@@ -112,9 +84,9 @@ impl Donated {
 
     /// Reads once, without waiting.
     fn read_now(&self, ranges: &[HostRange<'_>]) -> Result<usize, Errno> {
-        match readv(self.fd.as_fd(), ranges, RWF_NOWAIT) {
-            Err(Errno::EOPNOTSUPP) if self.watch.is_none() || self.ready().intersects(READ_ENDS) => {
-                readv(self.fd.as_fd(), ranges, 0)
+        match readv(self.fd().as_fd(), ranges, RWF_NOWAIT) {
+            Err(Errno::EOPNOTSUPP) if self.watched.queue().is_none() || self.watched.ready().intersects(READ_ENDS) => {
+                readv(self.fd().as_fd(), ranges, 0)
             }
             Err(Errno::EOPNOTSUPP) => Err(Errno::EAGAIN),
             other => other,
@@ -123,11 +95,11 @@ impl Donated {
 
     /// Writes once, without waiting.
     fn write_now(&self, ranges: &[HostRange<'_>]) -> Result<usize, Errno> {
-        match writev(self.fd.as_fd(), ranges, RWF_NOWAIT) {
-            Err(Errno::EOPNOTSUPP) if self.watch.is_none() => writev(self.fd.as_fd(), ranges, 0),
-            Err(Errno::EOPNOTSUPP) if self.ready().intersects(WRITE_ENDS) => {
+        match writev(self.fd().as_fd(), ranges, RWF_NOWAIT) {
+            Err(Errno::EOPNOTSUPP) if self.watched.queue().is_none() => writev(self.fd().as_fd(), ranges, 0),
+            Err(Errno::EOPNOTSUPP) if self.watched.ready().intersects(WRITE_ENDS) => {
                 let first = ranges.first().map(|range| range.slice(0, CAREFUL));
-                writev(self.fd.as_fd(), first.as_slice(), 0)
+                writev(self.fd().as_fd(), first.as_slice(), 0)
             }
             Err(Errno::EOPNOTSUPP) => Err(Errno::EAGAIN),
             other => other,
@@ -149,17 +121,9 @@ impl Donated {
 const READ_ENDS: Events = Events::READABLE.union(Events::HUP).union(Events::ERR);
 const WRITE_ENDS: Events = Events::WRITABLE.union(Events::HUP).union(Events::ERR);
 
-impl Drop for Donated {
-    fn drop(&mut self) {
-        if let Some((reactor, id)) = &self.watch {
-            reactor.remove(*id);
-        }
-    }
-}
-
 impl Inode for DonatedInode {
     fn attr(&self) -> Result<Attr, Errno> {
-        fstat(&self.0.fd).map(|stat| attr_of(&stat)).map_err(errno)
+        fstat(self.0.fd()).map(|stat| attr_of(&stat)).map_err(errno)
     }
 
     fn common(&self) -> &InodeCommon {
@@ -174,7 +138,7 @@ impl Inode for DonatedInode {
         let only_size = vfs::SetAttr { size: set.size, mtime: set.mtime, ..vfs::SetAttr::default() };
         match set.size {
             Some(size) if *set == only_size && self.0.flags.writable() => {
-                rustix::fs::ftruncate(&self.0.fd, size).map_err(errno)?;
+                rustix::fs::ftruncate(self.0.fd(), size).map_err(errno)?;
                 self.0.observers.invalidate(size..!0xfff, true);
                 Ok(())
             }
@@ -210,7 +174,7 @@ impl FileSystem for DonatedFs {
     }
 
     fn statfs(&self) -> Result<StatFs, Errno> {
-        let host = rustix::fs::fstatfs(&self.root.0.fd).map_err(errno)?;
+        let host = rustix::fs::fstatfs(self.root.0.fd()).map_err(errno)?;
         Ok(StatFs {
             magic: u64::try_from(host.f_type).unwrap_or(0),
             block_size: u64::try_from(host.f_bsize).unwrap_or(4096),
@@ -250,13 +214,6 @@ pub struct HostFd {
     own_offset: bool,
 }
 
-impl HostFd {
-    fn would_block(&self, events: Events) -> IoError {
-        self.donated.arm(events);
-        IoError::WouldBlock
-    }
-}
-
 impl FileOps for HostFd {
     fn as_any(&self) -> &dyn Any {
         self
@@ -270,17 +227,17 @@ impl FileOps for HostFd {
         if self.own_offset || !self.donated.is_regular() {
             return None;
         }
-        seek(&self.donated.fd, SeekFrom::Current(0)).ok()
+        seek(self.donated.fd(), SeekFrom::Current(0)).ok()
     }
 
     fn set_position(&self, offset: u64) {
-        let _ = seek(&self.donated.fd, SeekFrom::Start(offset));
+        let _ = seek(self.donated.fd(), SeekFrom::Start(offset));
     }
 
     fn read(&self, _: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
         let max = dst.remaining();
         match dst.fill_with(max, &mut |ranges| self.donated.read_now(ranges)) {
-            Err(Errno::EAGAIN) => Err(self.would_block(Events::READABLE)),
+            Err(Errno::EAGAIN) => Err(self.donated.watched.would_block(Events::READABLE)),
             other => Ok(other?),
         }
     }
@@ -293,7 +250,7 @@ impl FileOps for HostFd {
                 Ok(0) => break,
                 Ok(len) => done += len,
                 Err(_) if done > 0 => break,
-                Err(Errno::EAGAIN) => return Err(self.would_block(Events::WRITABLE)),
+                Err(Errno::EAGAIN) => return Err(self.donated.watched.would_block(Events::WRITABLE)),
                 Err(other) => return Err(other.into()),
             }
         }
@@ -304,7 +261,7 @@ impl FileOps for HostFd {
         let mut done = 0;
         while dst.remaining() > 0 {
             let (max, at) = (dst.remaining(), offset.saturating_add(done as u64));
-            match dst.fill_with(max, &mut |ranges| preadv(self.donated.fd.as_fd(), ranges, at, 0)) {
+            match dst.fill_with(max, &mut |ranges| preadv(self.donated.fd().as_fd(), ranges, at, 0)) {
                 Ok(0) => break,
                 Ok(len) => done += len,
                 Err(_) if done > 0 => break,
@@ -315,7 +272,7 @@ impl FileOps for HostFd {
     }
 
     fn write_at(&self, _: &IoCx<'_>, at: WriteAt, src: &mut dyn Source) -> Result<Written, IoError> {
-        let fd = self.donated.fd.as_fd();
+        let fd = self.donated.fd().as_fd();
         let mut done = 0;
         let mut end = match at {
             WriteAt::Offset(offset) => offset,
@@ -346,7 +303,7 @@ impl FileOps for HostFd {
 
     fn seek_data_hole(&self, offset: u64, hole: bool) -> Result<u64, Errno> {
         // The host's offset moves; the caller sets it again from what is returned.
-        let fd = &self.donated.fd;
+        let fd = self.donated.fd();
         let before = self.own_offset.then(|| seek(fd, SeekFrom::Current(0)));
         let to = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
         let found = seek(fd, to).map_err(errno);
@@ -358,7 +315,7 @@ impl FileOps for HostFd {
 
     fn ioctl(&self, _: &OpenFile, caller: &dyn Caller, cmd: u32, arg: u64) -> Result<u64, IoError> {
         use zerocopy::IntoBytes;
-        let fd = self.donated.fd.as_fd();
+        let fd = self.donated.fd().as_fd();
         let host = |error: std::io::Error| error.raw_os_error().and_then(Errno::from_raw).unwrap_or(Errno::ENOTTY);
         match cmd {
             ioctl::FIONREAD => {
@@ -373,19 +330,11 @@ impl FileOps for HostFd {
     }
 
     fn readiness(&self) -> Events {
-        if self.donated.watch.is_none() {
-            return vfs::ALWAYS_READY;
-        }
-        let ready = self.donated.ready();
-        let missing = (Events::READABLE | Events::WRITABLE | Events::PRI) - ready;
-        if !missing.is_empty() {
-            self.donated.arm(missing);
-        }
-        ready
+        self.donated.watched.readiness()
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        self.donated.watch.as_ref().map(|_| &*self.donated.queue)
+        self.donated.watched.queue()
     }
 
     fn mappable(&self) -> Result<Arc<dyn Mappable>, Errno> {
@@ -398,7 +347,7 @@ impl FileOps for HostFd {
             return Err(Errno::EFBIG);
         }
         let flags = FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
-        rustix::fs::fallocate(&self.donated.fd, flags, offset, len).map_err(errno)?;
+        rustix::fs::fallocate(self.donated.fd(), flags, offset, len).map_err(errno)?;
         if mode & (c::FALLOC_FL_COLLAPSE_RANGE | c::FALLOC_FL_INSERT_RANGE) != 0 {
             self.donated.observers.invalidate(offset..u64::MAX, false);
         }
@@ -406,7 +355,7 @@ impl FileOps for HostFd {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        let fd = &self.donated.fd;
+        let fd = self.donated.fd();
         if data_only { fdatasync(fd) } else { fsync(fd) }.map_err(errno)
     }
 
@@ -424,15 +373,15 @@ impl Mappable for Donated {
         }
         let end = self.size().next_multiple_of(abi::PAGE_SIZE).min(range.end);
         let len = end.checked_sub(range.start).filter(|len| *len > 0).ok_or(Errno::ENXIO)?;
-        Ok(Backing::HostFile { fd: self.fd.clone(), offset: range.start, len })
+        Ok(Backing::HostFile { fd: self.fd().clone(), offset: range.start, len })
     }
 
     fn size(&self) -> u64 {
-        fstat(&self.fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+        fstat(self.fd()).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     fn id(&self) -> FileId {
-        fstat(&self.fd).map_or(FileId::default(), |stat| FileId {
+        fstat(self.fd()).map_or(FileId::default(), |stat| FileId {
             dev_major: major(stat.st_dev),
             dev_minor: minor(stat.st_dev),
             ino: stat.st_ino,

@@ -33,11 +33,21 @@ pub(crate) struct FlipAccount {
     chain: VecDeque<Buffer>,
     held: usize,
     spare: usize,
+    /// How many buffers of the smallest size were ever made. They are kept for reuse.
+    small: usize,
+    /// Memory freed since bytes last moved on. On Linux the worker that frees it may not have come to that yet.
+    freed: usize,
+    /// Whether memory was given or refused that the worker's timing decides on.
+    timing_shows: bool,
 }
 
 impl FlipAccount {
     pub(crate) fn new() -> Self {
-        Self { chain: VecDeque::from([Buffer::default()]), held: 0, spare: 0 }
+        Self { chain: VecDeque::from([Buffer::default()]), held: 0, spare: 0, small: 0, freed: 0, timing_shows: false }
+    }
+
+    pub(crate) fn timing_shows(&self) -> bool {
+        self.timing_shows
     }
 
     /// Room as writers and pollers see it.
@@ -84,10 +94,17 @@ impl FlipAccount {
             return goal;
         }
         let size = goal.next_multiple_of(UNIT);
+        self.timing_shows |= self.freed > 0 && self.held + self.freed > LIMIT;
         if size == UNIT && self.spare > 0 {
+            // Had the worker kept up with the writer, two would have done, and there were fewer to spare.
+            self.timing_shows |= self.held > LIMIT && self.spare + 2 <= self.small;
             self.spare -= 1;
         } else if self.held > LIMIT {
+            self.timing_shows |=
+                self.chain.len() > 1 && self.chain.front().is_some_and(|head| head.read == head.filled);
             return left;
+        } else if size == UNIT {
+            self.small += 1;
         }
         self.held += size;
         self.chain.push_back(Buffer { size, filled: 0, read: 0 });
@@ -109,6 +126,9 @@ impl FlipAccount {
         if let Some(head) = self.chain.front_mut() {
             head.read += len;
         }
+        if len > 0 {
+            self.freed = 0;
+        }
     }
 
     /// Forgets all that is unread; the last buffer stays, as full as it is.
@@ -119,11 +139,14 @@ impl FlipAccount {
         if let Some(head) = self.chain.front_mut() {
             head.read = head.filled;
         }
+        // That was not the worker's doing.
+        self.freed = 0;
     }
 
     fn free_front(&mut self) {
         if let Some(head) = self.chain.pop_front() {
             self.held -= head.size;
+            self.freed += head.size;
             if head.size == UNIT {
                 self.spare += 1;
             }
@@ -149,6 +172,10 @@ impl OutputQueue {
 
     pub(crate) fn room(&self) -> usize {
         self.account.room()
+    }
+
+    pub(crate) fn timing_shows(&self) -> bool {
+        self.account.timing_shows()
     }
 
     /// Bytes that a master's read can have now.

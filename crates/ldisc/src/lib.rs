@@ -199,7 +199,7 @@ impl LineDiscipline {
     #[doc(hidden)]
     #[must_use]
     pub fn timing_shows(&self) -> bool {
-        self.timing_shows
+        self.timing_shows || self.incoming.timing_shows() || self.out.timing_shows()
     }
 
     /// There is something to read.

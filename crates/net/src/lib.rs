@@ -6,6 +6,7 @@
 //! - [`unix`]: local sockets (unix(7)).
 //! - [`inet`]: TCP and UDP over the loopback device (tcp(7), udp(7), ipv6(7)).
 //! - [`netlink`]: what there is to know of the network (netlink(7), rtnetlink(7)); [`netdev`]: the same by ioctl(2).
+//! - [`host`]: sockets of the host that the sandbox was handed.
 //! - [`procnet`]: the same as text, for /proc/net.
 //!
 //! A [`Namespace`] holds what sockets share. Locks: rank `SOCKET`, one socket's at a time: whoever needs a peer lets go of
@@ -13,6 +14,7 @@
 
 pub mod flight;
 pub mod flow;
+pub mod host;
 pub mod inet;
 mod namespace;
 pub mod netdev;

@@ -20,6 +20,8 @@ use host::frames::FrameAllocator;
 use host::memfile::{DEFAULT_SIZE, MemoryFile};
 use kernel::tty::Tty;
 use kernel::{FdTable, FsContext, FsMaker, Kernel, Parts, Trace, Uts};
+use net::SocketFile;
+use net::host::{Facts, HostSocket};
 use rustix::fd::OwnedFd;
 use rustix::fs::{major, minor};
 use std::fs::File;
@@ -314,6 +316,22 @@ fn own_device(kernel: &Arc<Kernel>, fd: &OwnedFd) -> Option<OpenFile> {
         .then(|| ops::open(&cx, At::cwd(path.as_bytes()), OpenHow { flags, ..OpenHow::default() }).ok())?
 }
 
+/// A donated descriptor as what it is here: a device of the sandbox's, a socket, or a file of the host's.
+fn take_over(
+    kernel: &Arc<Kernel>,
+    fd: OwnedFd,
+    name: &[u8],
+    facts: Option<Facts>,
+    reactor: &Arc<dyn vfs::reactor::Reactor>,
+) -> Result<OpenFile, Errno> {
+    if let Some(device) = own_device(kernel, &fd) {
+        return Ok(device);
+    }
+    let Some(facts) = facts else { return donate(fd, name, reactor) };
+    let nonblock = rustix::fs::fcntl_getfl(&fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK));
+    Ok(SocketFile::open(Arc::new(HostSocket::new(fd, facts, reactor)), nonblock, &myself()))
+}
+
 /// The first process's descriptors.
 ///
 /// # Errors
@@ -326,14 +344,15 @@ pub fn descriptors(
     reactor: &Arc<Reactor>,
 ) -> Result<Arc<FdTable>, Failure> {
     let table = FdTable::new();
-    let reactor: Arc<dyn fs::hostfd::Reactor> = reactor.clone();
+    let reactor: Arc<dyn vfs::reactor::Reactor> = reactor.clone();
     for (index, stdio) in spec.stdio.iter().enumerate() {
         let host = donated.stdio.get_mut(index).and_then(Option::take);
         let name = donated.names.get(index).map(Vec::as_slice).unwrap_or_default();
+        let facts = donated.sockets.get_mut(index).and_then(Option::take);
         let file = match (stdio, host, console) {
             (Stdio::Console, _, Some(console)) => console.clone(),
             // One that only names a place is good for nothing here.
-            (_, Some(host), _) => match own_device(kernel, &host).map_or_else(|| donate(host, name, &reactor), Ok) {
+            (_, Some(host), _) => match take_over(kernel, host, name, facts, &reactor) {
                 Ok(file) => Arc::new(file),
                 Err(_) => continue,
             },

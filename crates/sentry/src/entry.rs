@@ -6,6 +6,7 @@ use crate::reactor::{Messenger, Reactor};
 use crate::spec::{DonatedFd, Spec};
 use crate::{FAILED, Failure, assemble, isolate, program};
 use host::spawn::inherited;
+use net::host::Facts;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use std::io::{Read, Seek};
@@ -62,6 +63,8 @@ pub struct Donated {
     pub stdio: [Option<OwnedFd>; 3],
     /// What the host calls them.
     pub names: [Vec<u8>; 3],
+    /// What those of them are that are sockets.
+    pub sockets: [Option<Facts>; 3],
     /// The console's stream.
     pub console: Option<OwnedFd>,
 }
@@ -81,11 +84,13 @@ fn take_all(spec: &Spec) -> Result<Donated, Failure> {
             .map_or_else(|_| Vec::new(), |name| name.into_bytes()),
         _ => Vec::new(),
     };
+    let stdio = [stdio(spec.stdio[0])?, stdio(spec.stdio[1])?, stdio(spec.stdio[2])?];
     Ok(Donated {
         names: spec.stdio.map(name),
         log: spec.log.map(take).transpose()?,
         trace: spec.trace.map(take).transpose()?,
-        stdio: [stdio(spec.stdio[0])?, stdio(spec.stdio[1])?, stdio(spec.stdio[2])?],
+        sockets: stdio.each_ref().map(|fd| fd.as_ref().and_then(Facts::of)),
+        stdio,
         console: spec.console.map(|c| take(c.stream)).transpose()?,
     })
 }

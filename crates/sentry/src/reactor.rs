@@ -1,6 +1,6 @@
 //! The Sentry's first thread once guests run: it waits for the host on behalf of all others.
 //!
-//! One epoll set: the control channel, donated descriptors ([`fs::hostfd`]), the console's stream, and a wake-up for what
+//! One epoll set: the control channel, donated descriptors ([`vfs::reactor`]), the console's stream, and a wake-up for what
 //! other threads have to say. Lock rank `LEAF`; queues are notified after it is released.
 
 use crate::console::Console;
@@ -171,7 +171,7 @@ fn pass_on(kernel: &Arc<Kernel>, console: Option<&Console>, signal: i32, termina
     }
 }
 
-impl fs::hostfd::Reactor for Reactor {
+impl vfs::reactor::Reactor for Reactor {
     fn add(&self, fd: &Arc<OwnedFd>, queue: &Arc<WaitQueue>) -> Option<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         // Files that are always ready can't be watched.

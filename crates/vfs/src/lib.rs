@@ -31,6 +31,7 @@ mod namespace;
 pub mod notify;
 pub mod ops;
 mod path;
+pub mod reactor;
 mod special;
 #[cfg(test)]
 mod testfs;

@@ -114,6 +114,10 @@ static void transfer(void)
 	TRY(fsync(fd));
 	TRY(fallocate(fd, 0, 0, 16));
 	TRY(posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL));
+}
+
+static void map(void)
+{
 	void *map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 	say("mmap", map == MAP_FAILED ? -1 : 0, "");
 }
@@ -164,7 +168,7 @@ int main(int argc, char **argv)
 		static const struct {
 			const char *name;
 			void (*run)(void);
-		} parts[] = {{"flags", flags}, {"status", status}, {"terminal", terminal}, {"transfer", transfer}, {"again", again}, {"sockets", sockets}};
+		} parts[] = {{"flags", flags}, {"status", status}, {"terminal", terminal}, {"transfer", transfer}, {"map", map}, {"again", again}, {"sockets", sockets}};
 		for (unsigned part = 0; part < sizeof parts / sizeof *parts; part++)
 			if (strcmp(argv[i], parts[part].name) == 0)
 				parts[part].run();

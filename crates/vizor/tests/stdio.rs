@@ -4,9 +4,15 @@
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, SeekFrom, fcntl_getfl, fstat, major, open, seek};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, sendmsg,
+    shutdown, socketpair,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::io::{BufRead, BufReader, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -70,6 +76,30 @@ impl Given {
         Given { fd, peer: Some(peer), file: None }
     }
 
+    fn tcp() -> Given {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (fd, _) = listener.accept().expect("accepted");
+        rustix::io::write(&peer, CONTENT).expect("write");
+        Given::arrived(fd.into(), peer.into())
+    }
+
+    fn udp() -> Given {
+        let [fd, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+        fd.connect(peer.local_addr().expect("an address")).expect("connected");
+        peer.connect(fd.local_addr().expect("an address")).expect("connected");
+        peer.send(CONTENT).expect("sent");
+        Given::arrived(fd.into(), peer.into())
+    }
+
+    /// One with input, once it is there.
+    fn arrived(fd: OwnedFd, peer: OwnedFd) -> Given {
+        while rustix::io::ioctl_fionread(&fd).expect("FIONREAD") == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Given { fd, peer: Some(peer), file: None }
+    }
+
     fn terminal(flags: OFlags) -> Given {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("openpt");
         grantpt(&master).expect("grantpt");
@@ -77,10 +107,7 @@ impl Given {
         let name = ptsname(&master, Vec::new()).expect("ptsname");
         let fd = open(&name, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("slave");
         rustix::io::write(&master, b"line\n").expect("write");
-        while rustix::io::ioctl_fionread(&fd).expect("FIONREAD") < 5 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        Given { fd, peer: Some(master), file: None }
+        Given::arrived(fd, master)
     }
 
     fn again(&self) -> Stdio {
@@ -180,7 +207,7 @@ fn compare(number: usize, parts: &[&str], make: impl Fn() -> Given) {
     assert_eq!(native.seen(), ours.seen());
 }
 
-const ALL: &[&str] = &["flags", "status", "terminal", "again", "transfer", "sockets"];
+const ALL: &[&str] = &["flags", "status", "terminal", "again", "transfer", "map", "sockets"];
 
 #[test]
 fn files() {
@@ -220,7 +247,7 @@ fn pipes() {
 
 #[test]
 fn terminals() {
-    let but_sockets = &["flags", "status", "terminal", "again", "transfer"];
+    let but_sockets = &["flags", "status", "terminal", "again", "transfer", "map"];
     compare(0, but_sockets, || Given::terminal(OFlags::RDWR));
     compare(0, but_sockets, || Given::terminal(OFlags::RDONLY));
 }
@@ -228,8 +255,51 @@ fn terminals() {
 #[test]
 fn sockets() {
     for kind in [SocketType::STREAM, SocketType::DGRAM, SocketType::SEQPACKET] {
-        compare(0, &["flags", "status", "terminal", "again", "transfer"], || Given::socket(kind));
+        compare(0, ALL, || Given::socket(kind));
     }
+    // TCP sockets of Linux can be mapped, to receive without copying.
+    compare(0, &["flags", "status", "terminal", "again", "transfer", "sockets"], Given::tcp);
+    compare(0, ALL, Given::udp);
+}
+
+#[test]
+fn a_socket_makes_wait_and_passes_no_descriptors() {
+    let script = "if True:
+        import array, socket, sys
+        here = socket.socket(fileno=0)
+        print(here.family.name, here.type.name, repr(here.getpeername()))
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [1]))]
+        for call in lambda: here.sendmsg([b'x'], rights), here.accept, lambda: here.listen(1):
+            try:
+                print(call())
+            except OSError as error:
+                print(error.strerror)
+        print('waiting', flush=True)
+        print(here.recvmsg(10, 100)[:2], here.recv(10), here.recv(10))
+        here.send(b'bye')";
+    let given = Given::socket(SocketType::STREAM);
+    let peer = given.peer.as_ref().expect("a peer");
+    rustix::io::read(&given.fd, &mut [0; 64]).expect("emptied");
+    let mut command = Command::new(VIZOR);
+    command.args(["do", "--", "/usr/bin/python3", "-c", script]).stdin(given.again()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines().map(|line| line.expect("a line"));
+    let said: Vec<String> = lines.by_ref().take(5).collect();
+    let refused = "Operation not permitted";
+    assert_eq!(said, ["AF_UNIX SOCK_STREAM ''", refused, "Invalid argument", refused, "waiting"]);
+    thread::sleep(Duration::from_millis(100));
+    let (mut space, passed) = ([MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))], [peer.as_fd()]);
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+    sendmsg(peer, &[IoSlice::new(b"first")], &mut control, SendFlags::empty()).expect("sent");
+    thread::sleep(Duration::from_millis(100));
+    rustix::io::write(peer, b"second").expect("written");
+    thread::sleep(Duration::from_millis(100));
+    shutdown(peer, Shutdown::Write).expect("shut down");
+    assert_eq!(lines.next().as_deref(), Some("(b'first', []) b'second' b''"));
+    assert!(child.wait().expect("waits").success());
+    let mut last = [0; 8];
+    assert_eq!(rustix::io::read(peer, &mut last).map(|len| last[..len].to_vec()), Ok(b"bye".to_vec()));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) fn decode(address: &[u8], of: u32) -> Result<SocketAddr, Errno> {
 }
 
 /// An address as a socket of family `of` sees it.
-pub(super) fn encode(address: SocketAddr, of: u32) -> Vec<u8> {
+pub(crate) fn encode(address: SocketAddr, of: u32) -> Vec<u8> {
     let mut out = (of as u16).to_le_bytes().to_vec();
     out.extend_from_slice(&address.port().to_be_bytes());
     if of == AF_INET {

@@ -1,7 +1,7 @@
 //! TCP and UDP over the loopback device (tcp(7), udp(7), ip(7), ipv6(7)). Nothing is lost or delayed there, so there are no
 //! segments: a sender puts bytes straight into its peer's queue.
 
-mod address;
+pub(crate) mod address;
 mod options;
 mod ports;
 mod tcp;

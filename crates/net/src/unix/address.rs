@@ -31,7 +31,7 @@ pub(super) fn decode(address: &[u8]) -> Result<Name, Errno> {
 }
 
 /// The address of a bound name; the shortest there is for none.
-pub(super) fn encode(name: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(name: &[u8]) -> Vec<u8> {
     let mut out = (AF_UNIX as u16).to_le_bytes().to_vec();
     out.extend_from_slice(name);
     // Paths are shown with their final zero.

@@ -6,7 +6,7 @@
 //! Who waits, waits on its own socket's queue. A sender that finds a receiver full, or a connector its listener, leaves
 //! itself in the other's [`State::waiters`], and is told when that changes.
 
-mod address;
+pub(crate) mod address;
 mod calls;
 mod connect;
 mod datagram;
