@@ -1,6 +1,7 @@
-/* The master in packet mode, and the signals of I/O on both sides. */
+/* The master in packet mode. */
 #include "terminal.h"
 #include "waits.h"
+#include <sys/epoll.h>
 
 static struct pty packets(void)
 {
@@ -32,51 +33,6 @@ CASE(packet_of_data)
 	EXPECT_EQ(buf[2], 'c');
 }
 
-CASE(packet_statuses_add_up)
-{
-	struct pty t = packets();
-	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
-	EXPECT_OK(tcflush(t.slave, TCOFLUSH));
-	EXPECT_OK(tcflow(t.slave, TCOOFF));
-	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE | TIOCPKT_STOP);
-	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
-}
-
-CASE(packet_stop_and_start_cancel)
-{
-	struct pty t = packets();
-	EXPECT_OK(tcflow(t.slave, TCOOFF));
-	EXPECT_OK(tcflow(t.slave, TCOON));
-	EXPECT_EQ(status_of(t.master), TIOCPKT_START);
-}
-
-CASE(packet_of_both_queues)
-{
-	struct pty t = packets();
-	EXPECT_OK(tcflush(t.slave, TCIOFLUSH));
-	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
-}
-
-CASE(packet_of_flow_keys_that_change)
-{
-	struct pty t = packets();
-	control_char(t.slave, VSTOP, 's');
-	EXPECT_EQ(status_of(t.master), TIOCPKT_NOSTOP);
-	control_char(t.slave, VSTOP, 19);
-	EXPECT_EQ(status_of(t.master), TIOCPKT_DOSTOP);
-}
-
-CASE(packet_of_extproc)
-{
-	struct pty t = packets();
-	local_flags(t.slave, 0, EXTPROC);
-	EXPECT_EQ(status_of(t.master) & TIOCPKT_IOCTL, TIOCPKT_IOCTL);
-	local_flags(t.slave, ISIG, 0); /* each change of settings */
-	EXPECT_EQ(status_of(t.master) & TIOCPKT_IOCTL, TIOCPKT_IOCTL);
-	local_flags(t.slave, EXTPROC, 0);
-	EXPECT_EQ(status_of(t.master) & TIOCPKT_IOCTL, TIOCPKT_IOCTL);
-}
-
 CASE(packet_events)
 {
 	struct pty t = packets();
@@ -99,241 +55,144 @@ CASE(packet_status_goes_before_data)
 	EXPECT_EQ(buf[1], 'x');
 }
 
-CASE(packet_status_wakes_a_reader)
+CASE(packet_mode_on_and_off)
+{
+	struct pty t = quiet();
+	int on = 1, off = 0, is = -1;
+	EXPECT_OK(ioctl(t.master, TIOCGPKT, &is));
+	EXPECT_EQ(is, 0);
+	EXPECT_ERRNO(ioctl(t.slave, TIOCPKT, &on), ENOTTY);
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &on));
+	EXPECT_OK(ioctl(t.master, TIOCGPKT, &is));
+	EXPECT_EQ(is, 1);
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &off));
+	type(t.slave, "x");
+	EXPECT_COMES(t.master, "x");
+}
+
+CASE(packet_status_of_each_call)
 {
 	struct pty t = packets();
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD);
+	EXPECT_OK(tcflush(t.slave, TCOFLUSH));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHWRITE);
+	EXPECT_OK(tcflow(t.slave, TCOOFF));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_STOP);
+	EXPECT_OK(tcflow(t.slave, TCOON));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_START);
+	input_flags(t.slave, IXON, 0);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_NOSTOP);
+	input_flags(t.slave, 0, IXON);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_DOSTOP);
+}
+
+CASE(packet_statuses_add_up)
+{
+	struct pty t = packets();
+	EXPECT_OK(tcflush(t.slave, TCIOFLUSH));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
+	EXPECT_OK(tcflow(t.slave, TCOOFF));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD | TIOCPKT_STOP);
+	EXPECT_OK(tcflow(t.slave, TCOON));
+	EXPECT_OK(tcflow(t.slave, TCOOFF));
+	EXPECT_OK(tcflow(t.slave, TCOON));
+	EXPECT_EQ(status_of(t.master), TIOCPKT_START); /* but the opposites undo each other */
+	input_flags(t.slave, IXON, 0);
+	input_flags(t.slave, 0, IXON);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_DOSTOP);
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+}
+
+CASE(packet_status_of_keys)
+{
+	struct pty t = packets();
+	type(t.master, "\023");
+	EXPECT_EQ(status_of(t.master), TIOCPKT_STOP);
+	type(t.master, "\021");
+	EXPECT_EQ(status_of(t.master), TIOCPKT_START);
+	control_char(t.slave, VSTOP, 's'); /* then ^S is no stop any more, for whoever does the stopping */
+	EXPECT_EQ(status_of(t.master), TIOCPKT_NOSTOP);
+	control_char(t.slave, VSTOP, '\023');
+	EXPECT_EQ(status_of(t.master), TIOCPKT_DOSTOP);
+}
+
+CASE(packet_status_of_a_signal)
+{
+	struct pty t = pty_control();
+	int on = 1;
+	block(SIGINT);
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &on));
+	local_flags(t.slave, ECHO, 0);
+	type(t.master, "\003");
+	take_signal(SIGINT);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
+	local_flags(t.slave, 0, NOFLSH);
+	type(t.master, "\003");
+	take_signal(SIGINT);
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+}
+
+CASE(packet_status_of_external_editing)
+{
+	struct pty t = packets();
+	local_flags(t.slave, 0, EXTPROC);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_IOCTL);
+	local_flags(t.slave, ECHOE, 0); /* any change of settings while it is on */
+	EXPECT_EQ(status_of(t.master), TIOCPKT_IOCTL);
+	local_flags(t.slave, EXTPROC, 0); /* and that it ends */
+	EXPECT_EQ(status_of(t.master), TIOCPKT_IOCTL);
+	local_flags(t.slave, 0, ECHOE);
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+}
+
+CASE(packet_mode_forgets_what_was_before)
+{
+	struct pty t = quiet();
+	int on = 1, off = 0;
+	EXPECT_OK(tcflush(t.slave, TCIOFLUSH));
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &on));
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &off)); /* kept for when it is on again, unless that is made so anew */
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+	EXPECT_OK(ioctl(t.master, TIOCPKT, &on));
+	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
+	EXPECT_ERRNO(ioctl(t.master, TIOCPKT, NULL), EFAULT);
+}
+
+CASE(packet_mode_in_a_read_of_one_byte)
+{
+	struct pty t = packets();
+	char c = 'x';
+	type(t.slave, "d");
+	wait_readable(t.master, 1);
+	EXPECT_EQ(read(t.master, &c, 1), 1); /* room for the kind only */
+	EXPECT_EQ(c, TIOCPKT_DATA);
+	char buf[4];
+	EXPECT_EQ(read(t.master, buf, sizeof buf), 2);
+	EXPECT_EQ(buf[1], 'd');
+}
+
+CASE(packet_status_wakes)
+{
+	struct pty t = packets();
+	int ep = EXPECT_OK(epoll_create1(0));
+	struct epoll_event e = {EPOLLPRI | EPOLLET, {.fd = t.master}}, got;
+	EXPECT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, t.master, &e));
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 0), 0);
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 8000), 1);
+	EXPECT_EQ(got.events & EPOLLPRI, EPOLLPRI);
+	EXPECT_EQ(status_of(t.master), TIOCPKT_FLUSHREAD);
+	EXPECT_EQ(events_now(t.master, POLLPRI), 0);
 	CHILD(p) {
-		EXPECT_EQ(status_of(t.master), TIOCPKT_STOP);
+		char c;
+		EXPECT_EQ(read(t.master, &c, 1), 1);
+		EXPECT_EQ(c, TIOCPKT_FLUSHREAD);
 	}
 	wait_asleep(p);
-	EXPECT_OK(tcflow(t.slave, TCOOFF));
+	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
 	JOIN(p);
-	EXPECT_OK(tcflow(t.slave, TCOON));
-}
-
-CASE(packet_mode_begins_afresh)
-{
-	struct pty t = quiet();
-	int on = 1;
-	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
-	EXPECT_OK(ioctl(t.master, TIOCPKT, &on)); /* what was before it is not told */
-	EXPECT_EQ(events_now(t.master, POLLIN | POLLPRI), 0);
-	EXPECT_ERRNO(ioctl(t.master, TIOCPKT, 8), EFAULT);
-}
-
-static void wants_signals(int fd, int sig)
-{
-	block(sig ? sig : SIGIO);
-	EXPECT_OK(fcntl(fd, F_SETOWN, getpid()));
-	if (sig)
-		EXPECT_OK(fcntl(fd, F_SETSIG, sig));
-	EXPECT_OK(fcntl(fd, F_SETFL, O_ASYNC));
-}
-
-static siginfo_t signal_taken(int sig)
-{
-	sigset_t s;
-	siginfo_t si;
-	sigemptyset(&s);
-	sigaddset(&s, sig);
-	EXPECT_EQ(sigwaitinfo(&s, &si), sig);
-	return si;
-}
-
-CASE(sigio_of_a_line)
-{
-	struct pty t = quiet();
-	wants_signals(t.slave, 0);
-	type(t.master, "line\n");
-	EXPECT_EQ(signal_taken(SIGIO).si_signo, SIGIO);
-	EXPECT_READ(t.slave, "line\n");
-}
-
-CASE(setsig_of_the_master)
-{
-	struct pty t = pty_new();
-	wants_signals(t.master, SIGRTMIN + 2);
-	type(t.slave, "out");
-	siginfo_t si = signal_taken(SIGRTMIN + 2);
-	EXPECT_EQ(si.si_fd, t.master);
-	EXPECT_EQ(si.si_code, POLL_IN);
-	EXPECT_COMES(t.master, "out");
-}
-
-CASE(sigio_off_again)
-{
-	struct pty t = pty_new();
-	wants_signals(t.master, 0);
-	EXPECT_OK(fcntl(t.master, F_SETFL, 0));
-	type(t.slave, "out");
-	EXPECT_COMES(t.master, "out");
-	CHECK(!is_pending(SIGIO));
-}
-
-CASE(sigio_by_fioasync)
-{
-	struct pty t = pty_new();
-	int on = 1;
-	block(SIGIO);
-	EXPECT_OK(fcntl(t.master, F_SETOWN, getpid()));
-	EXPECT_OK(ioctl(t.master, FIOASYNC, &on));
-	CHECK(fcntl(t.master, F_GETFL) & O_ASYNC);
-	type(t.slave, "x");
-	EXPECT_EQ(signal_taken(SIGIO).si_signo, SIGIO);
-}
-
-/* ---- What signals tell of, and what they do not. ---- */
-
-/* Both sides tell by a signal of their own. */
-static void both_want_signals(struct pty t)
-{
-	wants_signals(t.master, SIGRTMIN);
-	wants_signals(t.slave, SIGRTMIN + 1);
-	EXPECT_OK(fcntl(t.master, F_SETFL, O_ASYNC | O_NONBLOCK));
-	EXPECT_OK(fcntl(t.slave, F_SETFL, O_ASYNC | O_NONBLOCK));
-}
-
-/* The next signal, or 0 if there is none within a while. */
-static int next_signal(siginfo_t *si, int ms)
-{
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, SIGRTMIN);
-	sigaddset(&s, SIGRTMIN + 1);
-	int sig = sigtimedwait(&s, si, &(struct timespec){ms / 1000, ms % 1000 * 1000000l});
-	return sig > 0 ? sig : 0;
-}
-
-static void forget_signals(void)
-{
-	siginfo_t si;
-	while (next_signal(&si, 50))
-		;
-}
-
-#define EXPECT_NO_SIGNAL(call)                                                           \
-	do {                                                                             \
-		siginfo_t si_;                                                           \
-		EXPECT_OK(call);                                                         \
-		int sig_ = next_signal(&si_, 50);                                        \
-		if (sig_)                                                                \
-			FAIL("%s told %s", #call, sig_ == SIGRTMIN ? "the master" : "the slave"); \
-	} while (0)
-
-static void expect_signal(int sig, int code, long band)
-{
-	siginfo_t si;
-	EXPECT_EQ(next_signal(&si, 8000), sig);
-	EXPECT_EQ(si.si_code, code);
-	EXPECT_EQ(si.si_band, band);
-}
-
-CASE(sigio_of_packets)
-{
-	struct pty t = packets();
-	both_want_signals(t);
-	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOOFF));
-	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOON));
-	EXPECT_NO_SIGNAL(tcflush(t.slave, TCIFLUSH));
-	type(t.slave, "x");
-	expect_signal(SIGRTMIN, POLL_IN, POLLIN | POLLRDNORM);
-}
-
-CASE(sigio_not_of_control)
-{
-	struct pty t = quiet();
-	both_want_signals(t);
-	struct termios tio;
-	struct winsize size = {24, 80, 0, 0};
-	EXPECT_OK(tcgetattr(t.slave, &tio));
-	EXPECT_NO_SIGNAL(tcsetattr(t.slave, TCSANOW, &tio));
-	tio.c_lflag &= ~ICANON;
-	EXPECT_NO_SIGNAL(tcsetattr(t.slave, TCSAFLUSH, &tio));
-	EXPECT_NO_SIGNAL(tcflush(t.slave, TCIFLUSH));
-	EXPECT_NO_SIGNAL(tcflush(t.slave, TCOFLUSH));
-	EXPECT_NO_SIGNAL(tcflush(t.master, TCIOFLUSH));
-	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOOFF));
-	EXPECT_NO_SIGNAL(tcflow(t.slave, TCOON));
-	EXPECT_NO_SIGNAL(ioctl(t.master, TIOCSWINSZ, &size));
-}
-
-CASE(sigio_not_of_room_nobody_missed)
-{
-	struct pty t = quiet();
-	both_want_signals(t);
-	type(t.slave, "out");
-	expect_signal(SIGRTMIN, POLL_IN, POLLIN | POLLRDNORM);
-	char buf[8];
-	EXPECT_NO_SIGNAL(read(t.master, buf, sizeof buf));
-	type(t.master, "line\n");
-	expect_signal(SIGRTMIN + 1, POLL_IN, POLLIN | POLLRDNORM);
-	EXPECT_NO_SIGNAL(read(t.slave, buf, sizeof buf));
-	type(t.master, "half a line");
-	siginfo_t si;
-	EXPECT_EQ(next_signal(&si, 50), 0);
-}
-
-CASE(sigio_of_room_for_the_slave)
-{
-	struct pty t = quiet();
-	both_want_signals(t);
-	fill(t);
-	forget_signals();
-	char buf[8192];
-	while (read(t.master, buf, sizeof buf) > 0)
-		sleep_ms(5);
-	siginfo_t si;
-	int sig, seen = 0;
-	while ((sig = next_signal(&si, seen ? 50 : 8000)))
-		if (sig == SIGRTMIN + 1) {
-			EXPECT_EQ(si.si_code, POLL_OUT);
-			EXPECT_EQ(si.si_band, POLLOUT | POLLWRNORM | POLLWRBAND);
-			seen++;
-		}
-	EXPECT_EQ(seen, 1);
-}
-
-CASE(sigio_of_room_for_the_master)
-{
-	struct pty t = quiet();
-	raw_mode(t.slave, 1, 0);
-	both_want_signals(t);
-	static char block[4096];
-	memset(block, 'b', sizeof block);
-	for (int again = 0; again < 3; again++) {
-		while (write(t.master, block, sizeof block) > 0)
-			;
-		EXPECT_EQ(errno, EAGAIN);
-		sleep_ms(10);
-	}
-	forget_signals();
-	EXPECT_OK(tcflush(t.slave, TCIFLUSH));
-	siginfo_t si;
-	while (next_signal(&si, 8000) != SIGRTMIN)
-		;
-	EXPECT_EQ(si.si_code, POLL_OUT);
-	EXPECT_EQ(si.si_band, POLLOUT | POLLWRNORM | POLLWRBAND);
-}
-
-CASE(sigio_not_of_the_end)
-{
-	struct pty t = quiet();
-	both_want_signals(t);
-	EXPECT_NO_SIGNAL(close(t.slave));
-	t = quiet();
-	both_want_signals(t);
-	EXPECT_NO_SIGNAL(close(t.master));
-	EXPECT_EQ(fcntl(t.slave, F_GETFL) & O_ASYNC, 0); /* a hangup ends it */
-	EXPECT_OK(fcntl(t.slave, F_SETFL, 0));
-}
-
-CASE(sigio_ends_with_a_hangup)
-{
-	needs_root();
-	struct pty t = quiet();
-	both_want_signals(t);
-	EXPECT_NO_SIGNAL(ioctl(t.slave, TIOCVHANGUP));
-	EXPECT_EQ(fcntl(t.slave, F_GETFL) & O_ASYNC, 0);
-	EXPECT_EQ(fcntl(t.master, F_GETFL) & O_ASYNC, O_ASYNC);
-	EXPECT_ERRNO(fcntl(t.slave, F_SETFL, O_ASYNC), ENOTTY);
 }
