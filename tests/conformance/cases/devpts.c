@@ -147,6 +147,8 @@ CASE(options_uid_and_gid)
 	st = stat_of("m/pts/1");
 	EXPECT_EQ(st.st_uid, 0);
 	EXPECT_EQ(st.st_gid, 0);
+	EXPECT_OK(remount("uid=3,gid=5,mode=620,ptmxmode=666,max=7"));
+	EXPECT_STR(shown(), ",uid=3,gid=5,mode=620,ptmxmode=666,max=7");
 	(void)m, (void)n;
 }
 
@@ -205,6 +207,9 @@ CASE(option_max)
 	EXPECT_OK(remount("max=1048576"));
 	EXPECT_STR(shown(), ",mode=600,ptmxmode=000");
 	EXPECT_EQ(pty_number(new_master()), 3);
+	EXPECT_OK(remount("max=1"));
+	EXPECT_OK(remount("mode=600"));
+	EXPECT_STR(shown(), ",mode=600,ptmxmode=000"); /* forgotten as not named */
 	(void)b;
 }
 
@@ -229,6 +234,8 @@ CASE(bad_options)
 	EXPECT_OK(mount("devpts", "m", "devpts", 0, "mode=600,mode=0640,max=5,max=1000")); /* the last counts */
 	EXPECT_ERRNO(mount(NULL, "m", NULL, MS_REMOUNT, "nonsense"), EINVAL);
 	EXPECT_ERRNO(mount(NULL, "m", NULL, MS_REMOUNT, "mode=700,max=x"), EINVAL);
+	EXPECT_EQ(pty_number(EXPECT_OK(open("m/ptmx", O_RDWR | O_NOCTTY))), 0);
+	EXPECT_EQ(stat_of("m/0").st_mode, S_IFCHR | 0640);
 }
 
 CASE(numbers_are_the_lowest_free)

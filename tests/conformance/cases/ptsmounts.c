@@ -1,9 +1,8 @@
-/* devpts as mounted: options shown and changed by a remount, nodes bound and made elsewhere, the limits in /proc. */
+/* Terminals' nodes bound and made elsewhere, what devpts lists, its limits in /proc, and names by ttyname(3). */
 #include "terminal.h"
 #include <dirent.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 /* Leaves the shared mount namespace, so that nothing here reaches the machine. */
@@ -28,126 +27,6 @@ static int open_unlocked(const char *ptmx)
 	int m = EXPECT_OK(open(ptmx, O_RDWR | O_NOCTTY)), off = 0;
 	EXPECT_OK(ioctl(m, TIOCSPTLCK, &off));
 	return m;
-}
-
-static struct stat stat_of(const char *path)
-{
-	struct stat st;
-	EXPECT_OK(stat(path, &st));
-	return st;
-}
-
-CASE(options_by_default)
-{
-	instance(NULL);
-	int m = open_unlocked("pts/ptmx");
-	CHECK(m >= 0);
-	EXPECT_EQ(stat_of("pts").st_mode, S_IFDIR | 0755);
-	EXPECT_EQ(stat_of("pts").st_nlink, 2);
-	EXPECT_EQ(stat_of("pts/ptmx").st_mode, S_IFCHR);
-	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0600);
-	EXPECT_EQ(stat_of("pts/0").st_uid, geteuid());
-	EXPECT_EQ(stat_of("pts/0").st_gid, getegid());
-}
-
-CASE(ptmxmode_is_heeded)
-{
-	instance("ptmxmode=000");
-	CHILD(p) {
-		become_user(4321, 4321);
-		EXPECT_ERRNO(open("pts/ptmx", O_RDWR), EACCES);
-	}
-	JOIN(p);
-	EXPECT_OK(open("pts/ptmx", O_RDWR)); /* root may */
-}
-
-CASE(later_options_win)
-{
-	instance("mode=600,mode=620,max=1,max=3");
-	open_unlocked("pts/ptmx");
-	open_unlocked("pts/ptmx");
-	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0620);
-}
-
-static const char *shown_options(void)
-{
-	static char text[256];
-	FILE *f = fopen("/proc/self/mounts", "r");
-	CHECK(f);
-	char *line = NULL;
-	size_t room = 0;
-	char here[PATH_MAX], want[PATH_MAX + 16];
-	CHECK(getcwd(here, sizeof here));
-	snprintf(want, sizeof want, " %s/pts devpts ", here);
-	text[0] = 0;
-	while (getline(&line, &room, f) > 0) {
-		char *at = strstr(line, want);
-		if (at)
-			sscanf(at + strlen(want), "%255s", text);
-	}
-	free(line);
-	fclose(f);
-	return text;
-}
-
-CASE(options_are_shown)
-{
-	instance("gid=5,mode=620,max=7");
-	EXPECT_STR(shown_options(), "rw,relatime,gid=5,mode=620,ptmxmode=000,max=7");
-}
-
-CASE(usual_options_are_shown)
-{
-	instance("");
-	EXPECT_STR(shown_options(), "rw,relatime,mode=600,ptmxmode=000");
-}
-
-CASE(remount_changes_what_comes)
-{
-	instance("mode=600,ptmxmode=600");
-	int a = open_unlocked("pts/ptmx");
-	CHECK(a >= 0);
-	EXPECT_OK(mount("none", "pts", "devpts", MS_REMOUNT, "mode=622,ptmxmode=644,gid=7"));
-	int b = open_unlocked("pts/ptmx");
-	CHECK(b >= 0);
-	EXPECT_EQ(stat_of("pts/0").st_mode, S_IFCHR | 0600); /* what is there stays */
-	EXPECT_EQ(stat_of("pts/1").st_mode, S_IFCHR | 0622);
-	EXPECT_EQ(stat_of("pts/1").st_gid, 7);
-	EXPECT_EQ(stat_of("pts/ptmx").st_mode, S_IFCHR | 0644);
-}
-
-CASE(remount_forgets_what_it_is_not_told)
-{
-	instance("mode=640,gid=5,max=4");
-	EXPECT_OK(mount("none", "pts", "devpts", MS_REMOUNT, "ptmxmode=600"));
-	RECORD("options", "%s", shown_options());
-}
-
-CASE(remount_with_wrong_options)
-{
-	instance("mode=640");
-	EXPECT_ERRNO(mount("none", "pts", "devpts", MS_REMOUNT, "mode=9"), EINVAL);
-	EXPECT_ERRNO(mount("none", "pts", "devpts", MS_REMOUNT, "nonsense"), EINVAL);
-	EXPECT_STR(shown_options(), "rw,relatime,mode=640,ptmxmode=000");
-}
-
-CASE(pairs_outlive_a_detached_mount)
-{
-	instance("");
-	int m = open_unlocked("pts/ptmx"), s = EXPECT_OK(open("pts/0", O_RDWR | O_NOCTTY));
-	EXPECT_OK(umount2("pts", MNT_DETACH));
-	type(s, "x");
-	EXPECT_COMES(m, "x");
-	EXPECT_OK(ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY));
-}
-
-CASE(ptmx_beside_another_directory)
-{
-	own_namespace();
-	EXPECT_OK(mkdir("pts", 0755));
-	put_file("pts/f", "");
-	EXPECT_OK(mknod("ptmx", S_IFCHR | 0600, makedev(5, 2)));
-	EXPECT_ERRNO(open("ptmx", O_RDWR), ENODEV);
 }
 
 CASE(ptmx_by_a_symbolic_link)
@@ -204,17 +83,6 @@ CASE(listing)
 	closedir(d);
 	EXPECT_EQ(names, 5);
 	EXPECT_EQ(right, 5);
-}
-
-CASE(statfs_of_it)
-{
-	instance("");
-	struct statfs s;
-	EXPECT_OK(statfs("pts", &s));
-	EXPECT_EQ(s.f_type, 0x1cd1);
-	EXPECT_EQ(s.f_bsize, 4096);
-	EXPECT_EQ(s.f_namelen, 255);
-	EXPECT_EQ(s.f_blocks, 0);
 }
 
 CASE(limits_refuse_nonsense)
