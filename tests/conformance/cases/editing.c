@@ -1,5 +1,7 @@
-/* Lines and their editing: each key of termios(3) that edits or ends a line, and how it is echoed with each flag. */
+/* Lines and their editing: each key of termios(3) that edits or ends a line, by default, chosen or switched off, how it is
+ * echoed with each flag, and keys that an ioctl types. */
 #include "terminal.h"
+#include <sys/utsname.h>
 
 /* ---- Erasing a character. ---- */
 
@@ -8,6 +10,8 @@ CASE(erase_takes_a_character_back)
 	struct pty t = quiet();
 	LINE(t, "abx\177c\n", "abc\n");
 	LINE(t, "x\177\177\177y\n", "y\n"); /* no further than the line's beginning */
+	LINE(t, "done\n\177x\n", "done\n"); /* a line that is done can't be edited */
+	EXPECT_READ(t.slave, "x\n");
 }
 
 CASE(erase_is_any_character)
@@ -119,29 +123,12 @@ CASE(erase_of_broken_utf8)
 
 /* ---- Erasing a word and a line. ---- */
 
-CASE(word_erase)
-{
-	struct pty t = quiet();
-	LINE(t, "one two\027three\n", "one three\n");
-	LINE(t, "one two  \t \027three\n", "one three\n");
-	LINE(t, "one.two\027x\n", "one.x\n"); /* words are letters, digits and _ */
-	LINE(t, "one_2two\027x\n", "x\n");
-	LINE(t, "one...\027x\n", "x\n");
-}
-
 CASE(word_erase_echo)
 {
 	struct pty t = pty_new();
 	TYPED(t, "a bc \027", "a bc \b \b\b \b\b \b");
 	local_flags(t.slave, ECHOE, 0);
 	TYPED(t, "d\027", "d\b \b");
-}
-
-CASE(word_erase_needs_iexten)
-{
-	struct pty t = quiet();
-	local_flags(t.slave, IEXTEN, 0);
-	LINE(t, "ab\027c\n", "ab\027c\n");
 }
 
 CASE(kill_takes_the_line_back)
@@ -156,24 +143,6 @@ CASE(kill_echoed_by_erasing)
 {
 	struct pty t = pty_new();
 	TYPED(t, "a\001\025", "a^A\b \b\b \b\b \b");
-}
-
-CASE(kill_echoed_as_the_key_and_a_new_line)
-{
-	struct pty t = pty_new();
-	local_flags(t.slave, ECHOKE, 0);
-	TYPED(t, "ab\025", "ab^U\r\n");
-	local_flags(t.slave, ECHOK, 0);
-	TYPED(t, "ab\025c", "ab^Uc"); /* no new line without ECHOK */
-}
-
-CASE(kill_with_echoke_needs_echok_and_echoe)
-{
-	struct pty t = pty_new();
-	local_flags(t.slave, ECHOE, 0);
-	TYPED(t, "ab\025", "ab^U\r\n");
-	local_flags(t.slave, ECHOK, ECHOE);
-	TYPED(t, "ab\025c", "ab^Uc");
 }
 
 CASE(echoprt_prints_what_is_erased)
@@ -198,6 +167,22 @@ CASE(echoprt_of_utf8)
 	local_flags(t.slave, 0, ECHOPRT);
 	input_flags(t.slave, 0, IUTF8);
 	TYPED(t, "a\303\244\177b", "a\303\244\\\303\244/b");
+}
+
+CASE(kill_in_all_fashions)
+{
+	struct pty t = pty_new();
+	TYPED(t, "abc\025", "abc\b \b\b \b\b \b");
+	local_flags(t.slave, ECHOKE, 0);
+	TYPED(t, "ab\025", "ab^U\r\n");
+	local_flags(t.slave, ECHOK, 0);
+	TYPED(t, "ab\025", "ab^U");
+	local_flags(t.slave, 0, ECHOKE); /* nothing without ECHOK */
+	TYPED(t, "ab\025", "ab^U");
+	local_flags(t.slave, ECHOE, ECHOK); /* nor without ECHOE */
+	TYPED(t, "ab\025", "ab^U\r\n");
+	TYPED(t, "end\n", "end\r\n");
+	EXPECT_READ(t.slave, "end\n");
 }
 
 /* ---- Other keys. ---- */
@@ -225,6 +210,7 @@ CASE(literal_next)
 	struct pty t = quiet();
 	LINE(t, "a\026\003\026\177\026\025\026\004\026\026\n", "a\003\177\025\004\026\n");
 	LINE(t, "a\026\nb\n", "a\nb\n"); /* a line's end quoted is none */
+	LINE(t, "c\026\rd\n", "c\rd\n"); /* not mapped by ICRNL */
 }
 
 CASE(literal_next_echo)
@@ -234,13 +220,6 @@ CASE(literal_next_echo)
 	TYPED(t, "\003", "^C");
 	local_flags(t.slave, ECHOCTL, 0);
 	TYPED(t, "\026\003z", "\003z");
-}
-
-CASE(literal_next_needs_iexten)
-{
-	struct pty t = quiet();
-	local_flags(t.slave, IEXTEN, 0);
-	LINE(t, "a\026b\n", "a\026b\n");
 }
 
 CASE(literal_next_needs_lines)
@@ -293,16 +272,6 @@ CASE(end_of_file_disabled)
 	struct pty t = quiet();
 	control_char(t.slave, VEOF, 0);
 	LINE(t, "a\004b\n", "a\004b\n");
-}
-
-CASE(end_of_line_characters)
-{
-	struct pty t = pty_new();
-	control_char(t.slave, VEOL, ';');
-	TYPED(t, "ab;", "ab;"); /* echoed as it is, without a new line */
-	EXPECT_READ(t.slave, "ab;");
-	TYPED(t, "c\n", "c\r\n");
-	EXPECT_READ(t.slave, "c\n");
 }
 
 CASE(second_end_of_line_needs_iexten)
@@ -396,4 +365,272 @@ CASE(a_long_line_in_pieces)
 	for (int i = 0; i < 3; i++)
 		EXPECT_EQ(read(t.slave, got, sizeof got), 1000);
 	EXPECT_READ(t.slave, "\n");
+}
+
+/* ---- Keys of one's own choice, or none. ---- */
+
+/* The next echo is this: nothing was echoed before it. */
+static void expect_nothing_echoed(struct pty t)
+{
+	TYPED(t, "!", "!");
+}
+
+static char long_line[9000], long_got[9000];
+
+static void type_long(int master, int count)
+{
+	memset(long_line, 'l', sizeof long_line);
+	for (int done = 0; done < count;)
+		done += EXPECT_OK(write(master, long_line, count - done < 1000 ? count - done : 1000));
+}
+
+CASE(erase_of_a_quoted_character)
+{
+	struct pty t = pty_new();
+	TYPED(t, "\026\003", "^\b^C");
+	TYPED(t, "\177", "\b \b\b \b");
+	TYPED(t, "x\n", "x\r\n");
+	EXPECT_READ(t.slave, "x\n");
+}
+
+CASE(kill_key_of_ones_own)
+{
+	struct pty t = pty_new();
+	control_char(t.slave, VKILL, '@');
+	TYPED(t, "ab@", "ab\b \b\b \b");
+	TYPED(t, "c\025\n", "c^U\r\n");
+	EXPECT_READ(t.slave, "c\025\n");
+}
+
+CASE(words_erased)
+{
+	struct pty t = quiet();
+	static const struct {
+		const char *keys, *line;
+	} tries[] = {
+		{"foo bar\027\n", "foo \n"},
+		{"foo bar  \027\n", "foo \n"},
+		{"foo.bar\027\n", "foo.\n"},
+		{"foo.bar\027\027\n", "\n"},
+		{"a_b1\027\n", "\n"}, /* letters, digits and _ are of a word */
+		{"foo --\027\n", "\n"},
+		{"\027x\n", "x\n"},
+		{"one\ttwo\027\n", "one\t\n"},
+		{"one two  \t \027three\n", "one three\n"},
+		{"one...\027x\n", "x\n"},
+	};
+	for (unsigned i = 0; i < sizeof tries / sizeof *tries; i++) {
+		type(t.master, tries[i].keys);
+		EXPECT_READ(t.slave, tries[i].line);
+	}
+}
+
+CASE(words_key_of_ones_own)
+{
+	struct pty t = quiet();
+	control_char(t.slave, VWERASE, '%');
+	type(t.master, "ab cd%e\027\n");
+	EXPECT_READ(t.slave, "ab e\027\n");
+	control_char(t.slave, VWERASE, 0);
+	type(t.master, "ab cd%\027\n");
+	EXPECT_READ(t.slave, "ab cd%\027\n");
+}
+
+CASE(keys_without_iexten)
+{
+	struct pty t = quiet();
+	control_char(t.slave, VEOL2, ';');
+	local_flags(t.slave, IEXTEN, 0);
+	type(t.master, "a b\027\022\026\017;x\177y\025z\n");
+	EXPECT_READ(t.slave, "z\n"); /* erase and kill still work */
+	type(t.master, "a b\027\022\026\017;\n");
+	EXPECT_READ(t.slave, "a b\027\022\026\017;\n");
+}
+
+CASE(keys_without_icanon)
+{
+	struct pty t = quiet();
+	local_flags(t.slave, ICANON, 0);
+	type(t.master, "a\177\025\027\022\004\n");
+	wait_readable(t.slave, 7);
+	EXPECT_READ(t.slave, "a\177\025\027\022\004\n");
+}
+
+CASE(all_keys_switched_off)
+{
+	struct pty t = quiet();
+	struct termios tio;
+	EXPECT_OK(tcgetattr(t.slave, &tio));
+	memset(tio.c_cc, 0, sizeof tio.c_cc);
+	EXPECT_OK(tcsetattr(t.slave, TCSANOW, &tio));
+	type(t.master, "\003\034\177\025\004\021\023\032\022\017\027\026\n");
+	EXPECT_READ(t.slave, "\003\034\177\025\004\021\023\032\022\017\027\026\n");
+	EXPECT_EQ(write(t.master, "a\0b\n", 4), 4); /* a key that is off is not NUL */
+	char buf[8];
+	EXPECT_EQ(read(t.slave, buf, sizeof buf), 4);
+	EXPECT_EQ(memcmp(buf, "a\0b\n", 4), 0);
+}
+
+CASE(end_of_file_key_of_ones_own)
+{
+	struct pty t = pty_new();
+	control_char(t.slave, VEOF, '$');
+	TYPED(t, "a\004", "a^D");
+	type(t.master, "$"); /* not echoed */
+	EXPECT_READ(t.slave, "a\004");
+	expect_nothing_echoed(t);
+	type(t.master, "\n");
+	EXPECT_READ(t.slave, "!\n");
+}
+
+CASE(end_of_file_amid_lines)
+{
+	struct pty t = quiet();
+	type(t.master, "a\004b\n\004c\n");
+	EXPECT_READ(t.slave, "a");
+	EXPECT_READ(t.slave, "b\n");
+	EXPECT_READ(t.slave, "");
+	EXPECT_READ(t.slave, "c\n");
+}
+
+CASE(line_before_an_end_of_file_in_pieces)
+{
+	struct pty t = quiet();
+	char buf[4];
+	type(t.master, "abcd\004");
+	EXPECT_EQ(read(t.slave, buf, 3), 3);
+	EXPECT_READ(t.slave, "d"); /* and no empty read follows */
+	type(t.master, "ab\004");
+	wait_for(t.slave, POLLIN);
+	EXPECT_EQ(read(t.slave, buf, 2), 2); /* took all up to the mark, and the mark */
+	type(t.master, "x\n");
+	EXPECT_READ(t.slave, "x\n");
+}
+
+CASE(other_ends_of_line_are_echoed)
+{
+	struct pty t = pty_new();
+	control_char(t.slave, VEOL, ';');
+	control_char(t.slave, VEOL2, '\005');
+	TYPED(t, "a;", "a;");
+	EXPECT_READ(t.slave, "a;");
+	TYPED(t, "b\005", "b^E");
+	EXPECT_READ(t.slave, "b\005");
+	TYPED(t, "c;\177", "c;"); /* nothing to erase behind it */
+	EXPECT_READ(t.slave, "c;");
+}
+
+CASE(echo_of_typeahead_comes_at_once)
+{
+	struct pty t = pty_new();
+	TYPED(t, "ahead\nmore", "ahead\r\nmore");
+	EXPECT_EQ(readable_bytes(t.slave) >= 6, 1);
+	type(t.slave, "out");
+	EXPECT_COMES(t.master, "out");
+}
+
+CASE(backslash_is_no_key)
+{
+	struct pty t = quiet();
+	type(t.master, "a\\\177b\\\025c\n");
+	EXPECT_READ(t.slave, "c\n");
+}
+
+CASE(line_of_4096_characters)
+{
+	struct pty t = quiet();
+	type_long(t.master, 4096); /* the last is dropped */
+	type(t.master, "\n");
+	EXPECT_EQ(read(t.slave, long_got, sizeof long_got), 4096);
+	EXPECT_EQ(long_got[4094], 'l');
+	EXPECT_EQ(long_got[4095], '\n');
+	type(t.master, "next\n");
+	EXPECT_READ(t.slave, "next\n");
+}
+
+CASE(full_line_ended_by_end_of_file)
+{
+	struct pty t = quiet();
+	type_long(t.master, 4200);
+	type(t.master, "\004");
+	EXPECT_EQ(read(t.slave, long_got, sizeof long_got), 4095);
+	type(t.master, "x\n");
+	EXPECT_READ(t.slave, "x\n");
+}
+
+CASE(keys_of_flow_control_are_taken_out)
+{
+	struct pty t = quiet();
+	raw_mode(t.slave, 1, 0);
+	type(t.master, "a\021b\023");
+	wait_readable(t.slave, 4);
+	EXPECT_READ(t.slave, "a\021b\023");
+	input_flags(t.slave, 0, IXON);
+	control_char(t.slave, VSTART, 'q');
+	control_char(t.slave, VSTOP, 's');
+	type(t.master, "asbqc\021");
+	wait_readable(t.slave, 4);
+	EXPECT_READ(t.slave, "abc\021");
+	EXPECT_EQ(events_now(t.slave, POLLOUT), POLLOUT);
+}
+
+CASE(typed_by_ioctl_is_like_typed)
+{
+	needs_root();
+	struct pty t = pty_control();
+	count_signal(SIGINT, 0);
+	for (const char *c = "ab\177\n"; *c; c++)
+		EXPECT_OK(ioctl(t.slave, TIOCSTI, c));
+	EXPECT_COMES(t.master, "ab\b \b\r\n");
+	EXPECT_READ(t.slave, "a\n");
+	EXPECT_OK(ioctl(t.slave, TIOCSTI, "\003"));
+	EXPECT_EQ(signals_seen[SIGINT], 1);
+}
+
+CASE(typed_by_ioctl_on_the_master)
+{
+	/* The byte is what the master reads, as if the slave had written it. */
+	needs_root();
+	struct pty t = quiet();
+	EXPECT_OK(ioctl(t.master, TIOCSTI, "m"));
+	EXPECT_OK(ioctl(t.master, TIOCSTI, "\n"));
+	EXPECT_COMES(t.master, "m\n");
+	EXPECT_EQ(readable_bytes(t.slave), 0);
+	EXPECT_EQ(events_now(t.slave, POLLIN), 0);
+}
+
+CASE(typed_by_ioctl_errors)
+{
+	needs_root();
+	struct pty t = pty_new();
+	EXPECT_ERRNO(ioctl(t.slave, TIOCSTI, NULL), EFAULT);
+	EXPECT_ERRNO(ioctl(t.master, TIOCSTI, (void *)8), EFAULT);
+	int fd = EXPECT_OK(open(pty_name(t.master), O_RDONLY | O_NOCTTY));
+	EXPECT_OK(ioctl(fd, TIOCSTI, "r")); /* the mode of opening does not matter */
+	int null = EXPECT_OK(open("/dev/null", O_RDWR));
+	EXPECT_ERRNO(ioctl(null, TIOCSTI, "x"), ENOTTY);
+}
+
+CASE(typed_by_ioctl_takes_privilege)
+{
+	struct pty t = pty_control();
+	local_flags(t.slave, ECHO, 0);
+	FILE *f = fopen("/proc/sys/dev/tty/legacy_tiocsti", "r");
+	struct utsname uts;
+	EXPECT_OK(uname(&uts));
+	int legacy = strverscmp(uts.release, "6.2") < 0; /* from then on it takes privilege unless this says otherwise */
+	if (f && fscanf(f, "%d", &legacy) != 1)
+		FAIL("no number in legacy_tiocsti");
+	needs_root();
+	struct pty u = pty_new();
+	EXPECT_OK(ioctl(u.slave, TIOCSTI, "x")); /* root may, anywhere */
+	CHILD(p) {
+		become_user(4321, 4321);
+		EXPECT_ERRNO(ioctl(u.slave, TIOCSTI, "x"), legacy ? EPERM : EIO);
+		if (legacy)
+			EXPECT_OK(ioctl(t.slave, TIOCSTI, "y"));
+		else
+			EXPECT_ERRNO(ioctl(t.slave, TIOCSTI, "y"), EIO);
+	}
+	JOIN(p);
 }

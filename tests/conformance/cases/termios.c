@@ -1,6 +1,5 @@
 /* The line discipline as programs see it: settings, lines and their editing, raw reads, echo, output, flow control, queues. */
 #include "terminal.h"
-#include <sys/utsname.h>
 
 CASE(settings_of_a_new_terminal)
 {
@@ -65,26 +64,6 @@ CASE(lines_one_a_read)
 	EXPECT_EQ(read(t.slave, buf, 0), 0);
 }
 
-CASE(end_of_file)
-{
-	struct pty t = quiet();
-	type(t.master, "\004");
-	char c;
-	EXPECT_EQ(read(t.slave, &c, 1), 0);
-	type(t.master, "part\004");
-	EXPECT_READ(t.slave, "part");
-	type(t.master, "ab\004");
-	wait_for(t.slave, POLLIN);
-	char buf[2];
-	EXPECT_EQ(read(t.slave, buf, 2), 2); /* took all up to the mark, and the mark */
-	type(t.master, "x\n");
-	EXPECT_READ(t.slave, "x\n");
-	type(t.master, "\004\004y\n");
-	EXPECT_READ(t.slave, "");
-	EXPECT_READ(t.slave, "");
-	EXPECT_READ(t.slave, "y\n");
-}
-
 CASE(readable_counts)
 {
 	struct pty t = pty_new();
@@ -100,71 +79,6 @@ CASE(readable_counts)
 	EXPECT_READ(t.slave, "abcd\n");
 	local_flags(t.slave, ICANON, 0);
 	EXPECT_EQ(readable_bytes(t.slave), 2);
-}
-
-CASE(editing)
-{
-	struct pty t = quiet();
-	type(t.master, "abx\177c\n");
-	EXPECT_READ(t.slave, "abc\n");
-	type(t.master, "\177\177a\177\177b\n");
-	EXPECT_READ(t.slave, "b\n");
-	type(t.master, "wrong\025right\n");
-	EXPECT_READ(t.slave, "right\n");
-	type(t.master, "one two  \027three\n");
-	EXPECT_READ(t.slave, "one three\n");
-	type(t.master, "a\026\003b\026\026\n"); /* the next character as it is */
-	EXPECT_READ(t.slave, "a\003b\026\n");
-	type(t.master, "done\n\177\025x\n"); /* a line that is done can't be edited */
-	EXPECT_READ(t.slave, "done\n");
-	EXPECT_READ(t.slave, "x\n");
-	input_flags(t.slave, 0, IUTF8);
-	type(t.master, "a\303\244\177b\n");
-	EXPECT_READ(t.slave, "ab\n");
-	input_flags(t.slave, IUTF8, 0);
-	type(t.master, "a\303\244\177b\n");
-	EXPECT_READ(t.slave, "a\303b\n");
-	local_flags(t.slave, IEXTEN, 0);
-	type(t.master, "a b\027\026\n");
-	EXPECT_READ(t.slave, "a b\027\026\n");
-}
-
-CASE(echo_of_editing)
-{
-	struct pty t = pty_new();
-	type(t.master, "ab\177");
-	EXPECT_COMES(t.master, "ab\b \b");
-	type(t.master, "\001\177");
-	EXPECT_COMES(t.master, "^A\b \b\b \b");
-	type(t.master, "x\025");
-	EXPECT_COMES(t.master, "x\b \b\b \b");
-	type(t.master, "q\n");
-	EXPECT_COMES(t.master, "q\r\n");
-	local_flags(t.slave, ECHOKE | ECHOE, 0);
-	type(t.master, "x\025");
-	EXPECT_COMES(t.master, "x^U\r\n");
-	type(t.master, "y\177");
-	EXPECT_COMES(t.master, "y^?");
-	local_flags(t.slave, ECHOCTL, 0);
-	type(t.master, "\001");
-	EXPECT_COMES(t.master, "\001");
-	local_flags(t.slave, ECHO, ECHONL);
-	type(t.master, "secret\n");
-	EXPECT_COMES(t.master, "\r\n");
-}
-
-CASE(more_ends_of_line)
-{
-	struct pty t = quiet();
-	struct termios tio;
-	EXPECT_OK(tcgetattr(t.slave, &tio));
-	tio.c_cc[VEOL] = ';';
-	tio.c_cc[VEOL2] = '.';
-	EXPECT_OK(tcsetattr(t.slave, TCSANOW, &tio));
-	type(t.master, "a;b.c\n");
-	EXPECT_READ(t.slave, "a;");
-	EXPECT_READ(t.slave, "b.");
-	EXPECT_READ(t.slave, "c\n");
 }
 
 CASE(input_mapping)
@@ -361,47 +275,6 @@ CASE(flow_control_by_call)
 	EXPECT_COMES(t.master, "\023");
 	EXPECT_OK(tcflow(t.slave, TCION));
 	EXPECT_COMES(t.master, "\021");
-}
-
-CASE(the_longest_line)
-{
-	struct pty t = quiet();
-	static char line[6000], got[8192];
-	memset(line, 'l', sizeof line);
-	EXPECT_EQ(write(t.master, line, 3000), 3000);
-	EXPECT_EQ(write(t.master, line, 3000), 3000);
-	EXPECT_EQ(write(t.master, "\n", 1), 1);
-	EXPECT_EQ(read(t.slave, got, sizeof got), 4096);
-	EXPECT_EQ(got[4094], 'l');
-	EXPECT_EQ(got[4095], '\n'); /* what was too much is dropped, the end is kept */
-}
-
-CASE(typed_by_ioctl)
-{
-	struct pty t = pty_control();
-	local_flags(t.slave, ECHO, 0);
-	FILE *f = fopen("/proc/sys/dev/tty/legacy_tiocsti", "r");
-	struct utsname uts;
-	EXPECT_OK(uname(&uts));
-	int legacy = strverscmp(uts.release, "6.2") < 0; /* from then on it takes privilege unless this says otherwise */
-	if (f && fscanf(f, "%d", &legacy) != 1)
-		FAIL("no number in legacy_tiocsti");
-	needs_root();
-	for (const char *c = "ti\n"; *c; c++)
-		EXPECT_OK(ioctl(t.slave, TIOCSTI, c));
-	EXPECT_READ(t.slave, "ti\n");
-	EXPECT_ERRNO(ioctl(t.slave, TIOCSTI, NULL), EFAULT);
-	struct pty u = pty_new();
-	EXPECT_OK(ioctl(u.slave, TIOCSTI, "x")); /* root may, anywhere */
-	CHILD(p) {
-		become_user(4321, 4321);
-		EXPECT_ERRNO(ioctl(u.slave, TIOCSTI, "x"), legacy ? EPERM : EIO);
-		if (legacy)
-			EXPECT_OK(ioctl(t.slave, TIOCSTI, "y"));
-		else
-			EXPECT_ERRNO(ioctl(t.slave, TIOCSTI, "y"), EIO);
-	}
-	JOIN(p);
 }
 
 CASE(lines_of_nothing)
