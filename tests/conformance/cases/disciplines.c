@@ -1,4 +1,4 @@
-/* The line discipline that does nothing (N_NULL), and the terminal as the system's console (TIOCCONS). */
+/* Which line disciplines there are, the one that does nothing (N_NULL), and the terminal as the system's console (TIOCCONS). */
 #include "terminal.h"
 
 enum { NULL_DISCIPLINE = 27 };
@@ -17,6 +17,29 @@ static struct pty without_waiting(void)
 	EXPECT_OK(fcntl(t.master, F_SETFL, O_NONBLOCK));
 	EXPECT_OK(fcntl(t.slave, F_SETFL, O_NONBLOCK));
 	return t;
+}
+
+CASE(disciplines_known)
+{
+	struct pty t = pty_new();
+	int n = -1, tty = 0;
+	static const int unknown[] = {-1, 29, 31, 32, 0x7fffffff};
+	EXPECT_OK(ioctl(t.slave, TIOCGETD, &n));
+	EXPECT_EQ(n, 0);
+	EXPECT_OK(ioctl(t.master, TIOCGETD, &n));
+	EXPECT_EQ(n, 0);
+	EXPECT_OK(ioctl(t.slave, TIOCSETD, &tty));
+	EXPECT_OK(ioctl(t.master, TIOCSETD, &tty));
+	for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+		EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, &unknown[i]), EINVAL);
+		EXPECT_ERRNO(ioctl(t.master, TIOCSETD, &unknown[i]), EINVAL);
+	}
+	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_tty       0\n"));
+	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_null     27\n"));
+	EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, NULL), EFAULT);
+	EXPECT_ERRNO(ioctl(t.slave, TIOCGETD, NULL), EFAULT);
+	type(t.master, "x\n");
+	EXPECT_READ(t.slave, "x\n");
 }
 
 CASE(null_neither_reads_nor_writes)
@@ -159,17 +182,6 @@ CASE(null_of_a_dead_terminal)
 	EXPECT_EQ(read(t.slave, &c, 1), 0);
 	EXPECT_ERRNO(write(t.slave, "x", 1), EIO);
 	EXPECT_EQ(events_now(t.slave, POLLIN | POLLOUT), POLLIN | POLLOUT | POLLERR | POLLHUP);
-}
-
-CASE(disciplines_refused)
-{
-	struct pty t = without_waiting();
-	static const int unknown[] = {-1, 31, 32, 0x7fffffff};
-	for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-		EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, &unknown[i]), EINVAL);
-		EXPECT_ERRNO(ioctl(t.master, TIOCSETD, &unknown[i]), EINVAL);
-	}
-	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_null     27\n"));
 }
 
 CASE(console_output_goes_to_one_terminal)

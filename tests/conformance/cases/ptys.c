@@ -496,17 +496,3 @@ CASE(ioctl_errors)
 	int path = EXPECT_OK(open(pty_name(t.master), O_PATH));
 	EXPECT_ERRNO(ioctl(path, TCGETS, &tio), EBADF);
 }
-
-CASE(discipline_and_modem)
-{
-	struct pty t = pty_new();
-	int n = -1, tty = 0;
-	EXPECT_OK(ioctl(t.slave, TIOCGETD, &n));
-	EXPECT_EQ(n, 0);
-	EXPECT_OK(ioctl(t.slave, TIOCSETD, &tty));
-	EXPECT_ERRNO(ioctl(t.slave, TIOCMGET, &n), ENOTTY);
-	EXPECT_OK(tcsendbreak(t.slave, 0));
-	EXPECT_OK(tcdrain(t.slave));
-	EXPECT_OK(ioctl(t.slave, TIOCOUTQ, &n));
-	EXPECT_EQ(n, 0);
-}

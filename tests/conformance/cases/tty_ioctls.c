@@ -1,4 +1,4 @@
-/* Terminals' smaller calls: exclusive use, device numbers, disciplines, breaks, and who may make them from the
+/* Terminals' smaller calls: exclusive use, device numbers, breaks, and who may make them from the
  * background. */
 #include "terminal.h"
 #include "waits.h"
@@ -93,24 +93,6 @@ CASE(device_number)
 	EXPECT_EQ(st.st_rdev, makedev(5, 2));
 }
 
-CASE(disciplines)
-{
-	struct pty t = pty_new();
-	int n = -1, tty = 0, unknown = 29, negative = -1;
-	EXPECT_OK(ioctl(t.slave, TIOCGETD, &n));
-	EXPECT_EQ(n, 0);
-	EXPECT_OK(ioctl(t.master, TIOCGETD, &n));
-	EXPECT_EQ(n, 0);
-	EXPECT_OK(ioctl(t.slave, TIOCSETD, &tty));
-	EXPECT_OK(ioctl(t.master, TIOCSETD, &tty));
-	EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, &unknown), EINVAL);
-	EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, &negative), EINVAL);
-	EXPECT_ERRNO(ioctl(t.slave, TIOCSETD, NULL), EFAULT);
-	EXPECT_ERRNO(ioctl(t.slave, TIOCGETD, NULL), EFAULT);
-	type(t.master, "x\n");
-	EXPECT_READ(t.slave, "x\n");
-}
-
 CASE(breaks_and_drains)
 {
 	struct pty t = pty_new();
@@ -199,7 +181,6 @@ CASE(tables_in_proc)
 	CHECK(strstr(text, "/dev/ptmx            /dev/ptmx       5       2 system\n"));
 	CHECK(strstr(text, "pty_slave            /dev/pts      136 0-1048575 pty:slave\n"));
 	CHECK(strstr(text, "pty_master           /dev/ptm      128 0-1048575 pty:master\n"));
-	CHECK(strstr(get_file("/proc/tty/ldiscs"), "n_tty       0\n"));
 	struct stat st;
 	EXPECT_OK(stat("/proc/tty/driver", &st));
 	CHECK(S_ISDIR(st.st_mode));
