@@ -2,7 +2,8 @@
  * returns from signals, and writes over the shared pages while it works.
  *
  * Usage: stub SEED SECONDS CANARY. Each round is a process that must end, at the latest when it is killed, and another
- * process must go on working all the time. CANARY names a file that calls try to make. */
+ * process must go on working all the time. CANARY names a file that calls try to make. Without arguments, the first process
+ * itself never answers again. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -410,6 +411,8 @@ int main(int argc, char **argv)
 	canary = argc > 3 ? argv[3] : "/tmp/canary";
 	region = getauxval(AT_SYSINFO_EHDR) & ~0xfffffffUL;
 	data = (uint64_t)mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (argc == 1)
+		never_answer();
 	int from, killed = 0, died = 0;
 	start_worker(&from);
 	uint64_t rounds = 0;

@@ -156,7 +156,7 @@ fn jump_everywhere(targets: Vec<u64>, fills: Vec<(&'static str, Registers)>, pre
 
 #[test]
 fn into_every_byte_of_the_stub() {
-    within(110, || {
+    within(240, || {
         // All of the code, and data of the text as far as there are any.
         let text = region()..region() + TEXT_LEN as u64;
         let code_end = text.start + code().len() as u64;
@@ -226,7 +226,7 @@ impl Patched {
 
 #[test]
 fn into_every_byte_of_patched_sites() {
-    within(100, || {
+    within(240, || {
         std::thread::scope(|scope| {
             for (site, call) in sites() {
                 scope.spawn(move || {

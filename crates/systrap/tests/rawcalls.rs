@@ -84,7 +84,7 @@ fn syscalls(context: &mut dyn Context, range: std::ops::Range<u64>) -> Vec<u64> 
 
 #[test]
 fn every_syscall_instruction_traps_with_every_number() {
-    within(100, || {
+    within(240, || {
         let mut bystander = Bystander::new();
         let mut caller = Caller::new(&[], "rawcalls");
         let mut places = vec![call().rip];
@@ -116,7 +116,7 @@ fn every_syscall_instruction_traps_with_every_number() {
 
 #[test]
 fn other_ways_to_call_end_in_the_guest() {
-    within(60, || {
+    within(120, || {
         let mut bystander = Bystander::new();
         // int $0x80; at 16: sysenter; at 32: to 32-bit code, which is at 48: push $0x23; push $CODE+48; retfq.
         for last in [[0xcd, 0x80], [0x0f, 0x34], [0x0f, 0x05]] {
@@ -147,7 +147,7 @@ fn other_ways_to_call_end_in_the_guest() {
 
 #[test]
 fn the_vsyscall_page_is_a_way_to_the_kernel_at_most() {
-    within(20, || {
+    within(60, || {
         let mut caller = Caller::new(&[], "vsyscall");
         for (offset, number) in [(0, 96), (0x400, 201), (0x800, 309)] {
             let rsp = DATA + LEN - 64;
@@ -173,7 +173,7 @@ fn the_vsyscall_page_is_a_way_to_the_kernel_at_most() {
 
 #[test]
 fn forged_returns_from_signals_harm_who_forges() {
-    within(100, || {
+    within(240, || {
         let mut bystander = Bystander::new();
         std::thread::scope(|scope| {
             for seed in 1..=8 {

@@ -154,7 +154,7 @@ impl Attack {
 type Part = (u64, u64);
 
 fn attack(what: Scribble, parts: &[Part]) -> BTreeMap<String, u32> {
-    let (guest, end) = (Guest::new(&code()), Instant::now() + Duration::from_millis(200));
+    let (guest, end) = (Guest::new(&code()), Instant::now() + Duration::from_millis(150));
     let attack = Arc::new(Attack { guest, end, ends: Mutex::default(), contexts: AtomicUsize::new(0) });
     let writers: Vec<_> = parts.iter().map(|&(at, len)| attack.spawn(move |a| a.write(what, at, len))).collect();
     let workers = [Attack::trap, Attack::call, Attack::call, Attack::threads].map(|work| attack.spawn(work));
@@ -181,7 +181,7 @@ fn parts() -> Vec<Vec<Part>> {
 
 #[test]
 fn others_do_not_notice() {
-    within(110, || {
+    within(240, || {
         let over = Arc::new(AtomicUsize::new(0));
         let others = std::thread::spawn({
             let over = Arc::clone(&over);
@@ -209,7 +209,7 @@ fn others_do_not_notice() {
             fills.chain(sprinkles).flat_map(|what| parts().into_iter().map(move |parts| (what, parts))).collect();
         let (next, ends) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<String, u32>::new()));
         std::thread::scope(|scope| {
-            for _ in 0..3 {
+            for _ in 0..4 {
                 scope.spawn(|| {
                     while let Some((what, parts)) = attacks.get(next.fetch_add(1, Ordering::Relaxed)) {
                         for (end, count) in attack(*what, parts) {

@@ -266,6 +266,8 @@ fn alone_stubs_end() {
 
         // The zygote is the oldest. Without it the platform goes on, and again.
         for _ in 0..2 {
+            // Its heir comes from the pool, which is to be full.
+            settle(6);
             let oldest = children().into_iter().min().and_then(rustix::process::Pid::from_raw).expect("zygote");
             rustix::process::kill_process(oldest, rustix::process::Signal::KILL).expect("kill");
             eventually(|| !alive(oldest.as_raw_nonzero().get()));

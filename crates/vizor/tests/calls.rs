@@ -72,3 +72,14 @@ fn attacks_on_the_stub_end_who_attacks() {
 fn attacks_on_the_stub_end_who_attacks_without_patches() {
     check_attack(&play("stub", "stub-unpatched", &["--no-patching"]));
 }
+
+#[test]
+fn a_sandbox_whose_first_process_never_answers_ends() {
+    let program = build("stub", "stub-alone");
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60", VIZOR, "do", "--"]).arg(&program);
+    let output = command.stdin(Stdio::null()).output().expect("vizor runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(137), "{errors}");
+    assert!(errors.contains("did not answer in time"), "{errors}");
+}
