@@ -53,10 +53,11 @@ struct regs {
 void leap(const struct regs *regs);
 void landed(void);
 uint64_t leap_target, leap_stack;
+volatile int leaping;
 __asm__(".intel_syntax noprefix\n"
 	"leap:\n"
 	"push rbx; push rbp; push r12; push r13; push r14; push r15\n"
-	"mov leap_stack[rip], rsp\n"
+	"mov leap_stack[rip], rsp; mov dword ptr leaping[rip], 1\n"
 	"mov rax, [rdi]; mov rbx, [rdi + 8]; mov rcx, [rdi + 16]; mov rdx, [rdi + 24]; mov rsi, [rdi + 32]\n"
 	"mov rbp, [rdi + 40]; mov r8, [rdi + 48]; mov r9, [rdi + 56]; mov r10, [rdi + 64]; mov r11, [rdi + 72]\n"
 	"mov r12, [rdi + 80]; mov r13, [rdi + 88]; mov r14, [rdi + 96]; mov r15, [rdi + 104]; mov rsp, [rdi + 112]\n"
@@ -68,22 +69,14 @@ __asm__(".intel_syntax noprefix\n"
 	"ret\n"
 	".att_syntax\n");
 
-static uint64_t fs_base(void)
-{
-	uint64_t base;
-	__asm__ volatile("rdfsbase %0" : "=r"(base));
-	return base;
-}
-
-static uint64_t own_fs;
-static volatile int leaping;
-
+/* The thread's; a patched call needs gs as the platform has set it. */
+static uint64_t own_fs, own_gs;
 /* Back from wherever the leap has led. The stub's code may have changed what the C library relies on. */
 static void come_back(int sig, siginfo_t *info, void *uc)
 {
 	ucontext_t *context = uc;
 	(void)sig, (void)info;
-	__asm__ volatile("wrfsbase %0; wrgsbase %1" : : "r"(own_fs), "r"(0UL));
+	__asm__ volatile("wrfsbase %0; wrgsbase %1" : : "r"(own_fs), "r"(own_gs));
 	if (!leaping)
 		return;
 	leaping = 0;
@@ -99,7 +92,7 @@ static void catch_all(void)
 	struct sigaction sa = {.sa_sigaction = come_back, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS, SIGALRM};
 	struct itimerval it = {{0, 3000}, {0, 3000}};
-	own_fs = fs_base();
+	__asm__ volatile("rdfsbase %0; rdgsbase %1" : "=r"(own_fs), "=r"(own_gs));
 	sigaltstack(&alt, NULL);
 	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
 		sigaction(signals[i], &sa, NULL);
@@ -110,7 +103,6 @@ static void leap_to(uint64_t target, const struct regs *regs, uint64_t gs)
 {
 	leap_target = target;
 	__asm__ volatile("wrgsbase %0" : : "r"(gs));
-	leaping = 1;
 	leap(regs);
 }
 
@@ -167,7 +159,7 @@ static void jump_about(void)
 	catch_all();
 	for (int i = 0; i < LEAPS; i++) {
 		struct regs regs = some_regs();
-		leap_to(region + below(TEXT_LEN / 2), &regs, below(3) ? 0 : somewhere());
+		leap_to(region + below(TEXT_LEN / 2), &regs, below(10) ? own_gs : somewhere());
 	}
 }
 
@@ -199,7 +191,7 @@ static void call_from_the_stub(void)
 		default:
 			break;
 		}
-		leap_to(places[below(count)], &regs, below(3) ? 0 : somewhere());
+		leap_to(places[below(count)], &regs, below(10) ? own_gs : somewhere());
 	}
 }
 
@@ -220,7 +212,32 @@ static void call_by_gates(void)
 		int how = below(3);
 		if (how == 2)
 			memcpy((void *)regs.rsp, &(uint64_t){0x20000002}, 8);
-		leap_to(how == 2 ? 0xffffffffff600000 + below(3) * 0x400 : 0x20000000 + how * 16, &regs, 0);
+		leap_to(how == 2 ? 0xffffffffff600000 + below(3) * 0x400 : 0x20000000UL + how * 16, &regs, own_gs);
+	}
+}
+
+/* Sites of all kinds that get patched, in our own text. */
+long site_whole(void), site_after(long nr), site_before(long nr);
+__asm__("site_whole: mov $110, %eax\n syscall\n ret\n"
+	"site_after: mov %rdi, %rax\n jmp 1f\n 1: syscall\n cmp $-4095, %rax\n ret\n"
+	"site_before: mov %rdi, %rax\n mov %rcx, %r10\n syscall\n ret\n");
+
+/* Patched sites, while they are called, and their trampolines. */
+static void jump_into_patches(void)
+{
+	uint64_t sites[] = {(uint64_t)site_whole, (uint64_t)site_after + 5, (uint64_t)site_before + 3};
+	catch_all();
+	for (int i = 0; i < LEAPS; i++) {
+		for (int j = 0; j < 20 && i % 50 == 0; j++)
+			site_whole(), site_after(SYS_getppid), site_before(SYS_getppid);
+		uint64_t site = sites[below(3)], target = site + below(8);
+		int32_t distance;
+		memcpy(&distance, (void *)(site + 1), 4);
+		if (*(uint8_t *)site == 0xe9 && below(2))
+			target = site + 5 + distance + below(100);
+		struct regs regs = some_regs();
+		regs.rax = call_number();
+		leap_to(target, &regs, below(10) ? own_gs : somewhere());
 	}
 }
 
@@ -250,7 +267,7 @@ static void forge_returns(void)
 		for (uint64_t n = below(4); n > 0; n--)
 			frame[below(40)] = somewhere();
 		regs.rsp = data;
-		leap_to(place, &regs, 0);
+		leap_to(place, &regs, own_gs);
 	}
 }
 
@@ -265,7 +282,7 @@ static void never_answer(void)
 	((void (*)(void))(uint64_t)(code + 2))();
 	catch_all();
 	forge_frame((uint64_t *)data, -1UL, (uint64_t)code);
-	leap_to(sigreturn_place(), &regs, 0);
+	leap_to(sigreturn_place(), &regs, own_gs);
 }
 
 static void *scribble(void *arg)
@@ -290,12 +307,12 @@ static void *make_calls(void *arg)
 	char buf[64];
 	int fd = open("/proc/self/stat", O_RDONLY);
 	for (;;) {
-		sigset_t all;
+		sigset_t all, old;
 		sigfillset(&all);
-		sigprocmask(SIG_BLOCK, &all, &all);
+		sigprocmask(SIG_BLOCK, &all, &old);
 		getppid();
 		(void)!pread(fd, buf, sizeof buf, 0);
-		sigprocmask(SIG_SETMASK, &all, NULL);
+		sigprocmask(SIG_SETMASK, &old, NULL);
 		munmap(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0), 8192);
 	}
 	return arg;
@@ -331,7 +348,7 @@ static void scribble_about(void)
 }
 
 static void (*const attacks[])(void) = {
-	jump_about, call_from_the_stub, call_by_gates, forge_returns, scribble_about, scribble_about, scribble_about,
+	jump_about, jump_into_patches, call_from_the_stub, call_by_gates, forge_returns, scribble_about, scribble_about, scribble_about,
 };
 enum { ATTACKS = sizeof attacks / sizeof *attacks };
 
@@ -348,7 +365,15 @@ static void round_of(uint64_t number, int first)
 		dup2(null, fd);
 	if (first)
 		never_answer();
-	attacks[number % ATTACKS]();
+	/* Most end by their own doing, soon. */
+	for (pid_t pid; (pid = fork()) >= 0; waitpid(pid, NULL, 0)) {
+		rnd();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			attacks[number % ATTACKS]();
+			_exit(0);
+		}
+	}
 	_exit(0);
 }
 
