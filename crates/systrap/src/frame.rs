@@ -23,13 +23,19 @@ pub const LEN: usize = 440;
 
 /// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
 pub const FRAME_FLAGS: u64 = 7;
-/// 64-bit user code and data, as Linux numbers them.
+/// 64-bit user code and data, as Linux numbers them, and 32-bit code, to which a guest may go by itself.
 pub const USER_CS: u64 = 0x33;
+const USER32_CS: u64 = 0x23;
 pub const USER_SS: u64 = 0x2b;
 pub const SELECTORS_VALUE: u64 = USER_CS | USER_SS << 48;
 /// Flags that user code may set (Linux's `FIX_EFLAGS`), and those that are always set.
 const EFLAGS_USER: u64 = 0x5_0dd5;
 const EFLAGS_FIXED: u64 = 0x202;
+
+/// The selector of code, of those there are.
+fn code_selector(cs: u64) -> u64 {
+    if cs == USER32_CS { cs } else { USER_CS }
+}
 
 /// Why the host delivered a signal.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +119,7 @@ impl Frame {
         regs.rsp = word(15);
         regs.rip = word(16);
         regs.eflags = word(17) & EFLAGS_USER | EFLAGS_FIXED;
-        regs.cs = USER_CS;
+        regs.cs = code_selector(word(18) & 0xffff);
         regs.ss = USER_SS;
     }
 
@@ -139,6 +145,7 @@ impl Frame {
                 r.rsp,
                 r.rip,
                 r.eflags & EFLAGS_USER | EFLAGS_FIXED,
+                code_selector(r.cs) | USER_SS << 48,
             ]
         };
         let new = words(regs);
@@ -149,7 +156,6 @@ impl Frame {
             }
         }
         if old.is_none() {
-            shared.set(self.file(SELECTORS), SELECTORS_VALUE);
             shared.set(self.file(SIGMASK), 0);
         }
     }

@@ -532,3 +532,46 @@ CASE(calls_of_probes)
 		EXPECT_KILLED(p, SIGILL);
 	}
 }
+
+static uint64_t handler_saw[3];
+
+/* Skips the instruction, and lets eax be 8. */
+static void note_and_skip(int sig, siginfo_t *si, void *context)
+{
+	ucontext_t *uc = context;
+	(void)sig, (void)si;
+	handler_saw[0] = uc->uc_mcontext.gregs[REG_CSGSFS] & 0xffff;
+	handler_saw[1] = uc->uc_mcontext.gregs[REG_RIP];
+	handler_saw[2]++;
+	uc->uc_mcontext.gregs[REG_RIP] += 2;
+	uc->uc_mcontext.gregs[REG_RAX] = 8;
+}
+
+/* A 64-bit program may go to 32-bit code by itself: a handler is 64-bit code nevertheless, and returns to where it was. */
+CASE(from_32_bit_code)
+{
+	enum { BACK = 64, SAVED = 256, LANDING = 264, POINTER = 272, FRESH = 0x10000, STACK = 0x20000 };
+	char *low = mmap(NULL, STACK, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	CHECK(low != MAP_FAILED);
+	uint32_t at = (uint32_t)(uint64_t)low, fresh = at + FRESH, back = at + BACK;
+	/* ud2; inc %eax; inc %eax; mov %ss:fresh, %ecx; ljmp $0x33, $back: no 64-bit code, but for the first. */
+	memcpy(low, "\x0f\x0b\x40\x40\x36\x8b\x0d....\xea....\x33\x00", 18);
+	memcpy(low + 7, &fresh, 4);
+	memcpy(low + 12, &back, 4);
+	memcpy(low + BACK, "\xff\xa3\x08\x01\x00\x00", 6); /* jmp *LANDING(%rbx) */
+	memcpy(low + POINTER, &at, 4);
+	memcpy(low + POINTER + 4, "\x23\x00", 2);
+	catch(SIGILL, 0, note_and_skip);
+	uint64_t eax = 7, ecx = 7;
+	__asm__ volatile("lea -128(%%rsp), %%rsp; push %%rbp; mov %%rsp, 256(%%rbx); lea 0x20000(%%rbx), %%rsp\n"
+			 "lea 1f(%%rip), %%rdx; mov %%rdx, 264(%%rbx); ljmpl *272(%%rbx)\n"
+			 "1: mov 256(%%rbx), %%rsp; pop %%rbp; lea 128(%%rsp), %%rsp"
+			 : "+a"(eax), "+c"(ecx)
+			 : "b"(low)
+			 : "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+	EXPECT_EQ(handler_saw[0], 0x23);
+	EXPECT_EQ(handler_saw[1], at);
+	EXPECT_EQ(handler_saw[2], 1);
+	EXPECT_EQ((uint32_t)eax, 10);
+	EXPECT_EQ((uint32_t)ecx, 0);
+}

@@ -70,8 +70,9 @@ const EFLAGS_MASK: u64 = 0x0005_4dd5;
 /// Largest vector state that is read from a guest's frame.
 const FPSTATE_MAX: usize = 16 << 10;
 
-/// User-mode selectors of 64-bit Linux.
+/// User-mode selectors of 64-bit Linux, and that of 32-bit code, to which a program may go by itself.
 const USER_CS: u16 = 0x33;
+const USER32_CS: u16 = 0x23;
 const USER_SS: u16 = 0x2b;
 
 /// The state with the floating-point modes that a handler starts with (`fpu__clear_user_states`), or `None` if it has them
@@ -159,6 +160,7 @@ impl CurrentTask {
         regs.rdx = at + core::mem::offset_of!(Frame, uc_flags) as u64;
         regs.rax = 0;
         regs.rip = action.handler;
+        regs.cs = USER_CS.into();
         regs.rsp = at;
         // Direction, resume and trap flags are clear in a handler.
         regs.eflags &= !(0x400 | 0x1_0000 | 0x100);
@@ -187,7 +189,7 @@ impl CurrentTask {
             rsp: r.rsp,
             rip: r.rip,
             eflags: r.eflags,
-            cs: USER_CS,
+            cs: if r.cs == u64::from(USER32_CS) { USER32_CS } else { USER_CS },
             gs: 0,
             fs: 0,
             ss: USER_SS,
@@ -220,6 +222,7 @@ impl CurrentTask {
         (r.rdi, r.rsi, r.rbp, r.rbx) = (m.rdi, m.rsi, m.rbp, m.rbx);
         (r.rdx, r.rax, r.rcx) = (m.rdx, m.rax, m.rcx);
         (r.rsp, r.rip) = (m.rsp, m.rip);
+        r.cs = m.cs.into();
         r.eflags = (r.eflags & !EFLAGS_MASK) | (m.eflags & EFLAGS_MASK);
         r.orig_rax = u64::MAX;
         self.set_signal_mask(frame.uc_sigmask);
