@@ -260,6 +260,34 @@ CASE(flags_outlive_exec)
 	CHECK(!(fcntl(own, F_GETFL) & O_NONBLOCK));
 }
 
+CASE(every_kind_outlives_exec)
+{
+	pty_control();
+	int p[2], s[2];
+	EXPECT_OK(pipe(p));
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	put_file("f", "line\nrest\n");
+	int kinds[] = {EXPECT_OK(open("/dev/tty", O_RDWR)), p[0], EXPECT_OK(open("f", O_RDWR)), s[0], EXPECT_OK(open("/dev/null", O_RDWR))};
+	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		EXPECT_OK(fcntl(kinds[i], F_SETFL, O_NONBLOCK | O_APPEND));
+		EXPECT_EQ(dup2(kinds[i], 5), 5);
+		EXPECT_EQ(dup3(kinds[i], 6, O_CLOEXEC), 6);
+		EXPECT_OK(fcntl(5, F_SETOWN, getpid()));
+		CHILD(q) {
+			execl("/bin/sh", "sh", "-c",
+			      "[ -e /proc/self/fd/5 ] && [ ! -e /proc/self/fd/6 ] || exit 8\n"
+			      "read line <&5\n"
+			      "while read k v; do case $k$v in flags:*600?) exit 7; esac; done </proc/self/fdinfo/5",
+			      NULL);
+			_exit(9);
+		}
+		EXPECT_EXIT(q, 7);
+		EXPECT_EQ(fcntl(kinds[i], F_GETFL) & (O_NONBLOCK | O_APPEND), O_NONBLOCK | O_APPEND);
+		EXPECT_EQ(fcntl(kinds[i], F_GETOWN), getpid());
+	}
+	EXPECT_EQ(lseek(kinds[2], 0, SEEK_CUR), 5); /* what the other program read is read */
+}
+
 CASE(rights_to_another_process)
 {
 	struct pty t = pty_new();
