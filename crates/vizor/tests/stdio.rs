@@ -148,7 +148,7 @@ impl Drop for Given {
 fn play(command: &mut Command, number: usize, given: &Given) -> String {
     let (said, report) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let mut stdio = [Stdio::null(), Stdio::null(), Stdio::null()];
-    stdio[usize::from(number < 2) + usize::from(number == 1)] = Stdio::from(report);
+    stdio[if number == 1 { 2 } else { 1 }] = Stdio::from(report);
     stdio[number] = given.again();
     let [stdin, stdout, stderr] = stdio;
     let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().expect("starts");
@@ -190,7 +190,7 @@ fn without_wider_access(said: &str, access: OFlags) -> String {
 /// The program must see the same in both places, and the caller the same afterwards.
 #[track_caller]
 fn compare(number: usize, parts: &[&str], make: impl Fn() -> Given) {
-    let arguments = [&[if number == 0 { "0" } else { "1" }, report_of(number)], parts].concat();
+    let arguments = [&[["0", "1", "2"][number], report_of(number)], parts].concat();
     let native = make();
     let access = fcntl_getfl(&native.fd).expect("F_GETFL");
     let said = play(Command::new(program()).args(&arguments), number, &native);
@@ -250,6 +250,18 @@ fn terminals() {
     let but_sockets = &["flags", "status", "terminal", "again", "transfer", "map"];
     compare(0, but_sockets, || Given::terminal(OFlags::RDWR));
     compare(0, but_sockets, || Given::terminal(OFlags::RDONLY));
+}
+
+#[test]
+fn the_console() {
+    let quiet = || {
+        let given = Given::terminal(OFlags::RDWR);
+        rustix::termios::tcflush(&given.fd, rustix::termios::QueueSelector::IOFlush).expect("flushed");
+        rustix::io::read(given.peer.as_ref().expect("a peer"), &mut [0; 64]).expect("the echo");
+        given
+    };
+    compare(1, &["flags", "status", "terminal", "again", "transfer", "map", "sockets"], quiet);
+    compare(2, &["flags", "status", "terminal", "again"], quiet);
 }
 
 #[test]
