@@ -17,7 +17,8 @@
 //! that a batch is done is proved by the host's futex queue (see `mapper`); the Sentry reads each shared word once, checks
 //! offsets, and waits for nothing without a limit, but for guest code that has not been asked to stop. A stub that does
 //! not answer an interrupt in time is killed. Host threads of dropped contexts are kept, parked, for later ones: a guest
-//! thread can't be trusted to end, and so it has at most as many host threads as it had guest threads at once.
+//! thread can't be trusted to end, and so it has at most as many host threads as it had guest threads at once, with those
+//! that it says could not be made: no more than [`layout`](self) has blocks.
 //!
 //! # Costs
 //! Measured with `tests/measure.rs` on a 2-core virtual machine (whose own virtualisation makes a switch of processes
