@@ -158,3 +158,32 @@ pub trait Patcher: Send + Sync {
         free: &dyn Fn(Range<u64>) -> bool,
     ) -> Option<Patch>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(at: u64) -> Arc<Patch> {
+        let trampoline = at + 0x10_0000;
+        let moved = vec![(at, trampoline), (at + 7, trampoline + 20)];
+        let (original, jump) = ([0x90; JUMP], [0xe9; JUMP]);
+        Arc::new(Patch { at, call: at + 5, original, jump, trampoline, code: vec![0x90; 32], moved })
+    }
+
+    #[test]
+    fn what_was_put_back_still_counts() {
+        let mut patches = Patches::default();
+        (0..10).for_each(|n| patches.insert(patch(0x1000 + 0x40 * n)));
+        assert_eq!(patches.retire(0x1000..0x1000 + 0x40 * 10).len(), 10);
+        // Threads may be in their trampolines.
+        assert_eq!((patches.len(), patches.is_empty()), (10, false));
+        assert!(patches.at(0x1000).is_none() && patches.retired(0x1007).is_some());
+        assert_eq!(patches.to_guest(0x10_1014), 0x1007);
+        // The same site again is no other.
+        patches.insert(patch(0x1000));
+        assert_eq!(patches.len(), 10);
+        assert!(patches.retired(0x1007).is_none());
+        patches.forget_trampolines(0..u64::MAX);
+        assert!(patches.is_empty());
+    }
+}
