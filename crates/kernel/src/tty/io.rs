@@ -1,6 +1,6 @@
 //! Reading and writing both sides of a terminal.
 
-use super::{SlaveLife, Tty};
+use super::{SlaveLife, State, Tty};
 use crate::task::CurrentTask;
 use abi::Errno;
 use host::guestmem::HostRange;
@@ -62,10 +62,9 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn read_slave(&self, life: SlaveLife, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        if self.is_dead(life) {
+        if !self.serves(life)? {
             return Ok(0);
         }
-        self.check_discipline(Side::Slave)?;
         if let Some(task) = task(io.caller) {
             self.check_read(task)?;
         }
@@ -99,9 +98,13 @@ impl Tty {
         }
     }
 
-    /// `N_NULL` neither reads nor writes.
-    fn check_discipline(&self, side: Side) -> Result<(), Errno> {
-        if self.state.lock().ldisc.is_null(side) { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+    /// Whether a slave's description is alive; an error if its discipline, `N_NULL`, neither reads nor writes.
+    fn serves(&self, life: SlaveLife) -> Result<bool, Errno> {
+        let state = self.state.lock();
+        if state.life != life.0 {
+            return Ok(false);
+        }
+        state.check_discipline(Side::Slave).map(|()| true)
     }
 
     /// Whether a slave's description is of an earlier life, ended by a hangup.
@@ -121,10 +124,9 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn write_slave(&self, life: SlaveLife, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {
-        if self.is_dead(life) {
+        if !self.serves(life)? {
             return Err(Errno::EIO.into());
         }
-        self.check_discipline(Side::Slave)?;
         if let Some(task) = task(io.caller) {
             self.check_write(task)?;
         }
@@ -151,7 +153,7 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn write_master(&self, nonblock: bool, src: &mut dyn Source) -> Result<usize, IoError> {
-        self.check_discipline(Side::Master)?;
+        self.state.lock().check_discipline(Side::Master)?;
         self.write(src, |tty, bytes| {
             tty.with(|state, effects| {
                 if state.master_dead {
@@ -198,14 +200,14 @@ impl Tty {
     /// # Errors
     /// `EIO` once the slave is closed, and would-block.
     pub fn read_master(&self, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        self.check_discipline(Side::Master)?;
         let mut buf = vec![0; dst.remaining().min(READ_MAX)];
-        let result =
-            self.with(
-                |state, effects| {
-                    if state.master_dead { ReadResult::Done(0) } else { state.ldisc.read_output(&mut buf, effects) }
-                },
-            );
+        let result = self.with(|state, effects| {
+            if state.master_dead {
+                return Ok(ReadResult::Done(0));
+            }
+            state.check_discipline(Side::Master)?;
+            Ok::<_, Errno>(state.ldisc.read_output(&mut buf, effects))
+        })?;
         match result {
             ReadResult::Done(len) => Ok(dst.put(buf.get(..len).unwrap_or_default())?),
             ReadResult::HungUp => Err(Errno::EIO.into()),
@@ -226,6 +228,13 @@ impl Tty {
         call: impl FnOnce(&mut ldisc::LineDiscipline, Side, &mut Effects) -> T,
     ) -> T {
         self.with(|state, effects| call(&mut state.ldisc, side, effects))
+    }
+}
+
+impl State {
+    /// `N_NULL` neither reads nor writes.
+    fn check_discipline(&self, side: Side) -> Result<(), Errno> {
+        if self.ldisc.is_null(side) { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
     }
 }
 
