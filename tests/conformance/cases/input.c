@@ -477,7 +477,8 @@ CASE(input_is_bounded)
 		total += n;
 	EXPECT_EQ(errno, EAGAIN);
 	wait_readable(t.slave, 4095);
-	EXPECT_EQ(read(t.slave, block, sizeof block), 4095);
+	EXPECT_EQ(readable_bytes(t.slave), 4095);
+	EXPECT_EQ(read(t.slave, block, 4095), 4095); /* more might be carried across while it reads */
 }
 
 CASE(imaxbel_rings_for_what_is_too_much)
