@@ -4,6 +4,7 @@
 //! The rows stand in `rows.rs`, the micro workloads in `tests/bench/workloads.c`. `VIZOR` names the binary. Figures are
 //! medians; run it on an idle machine.
 
+mod console;
 mod report;
 mod rows;
 mod sandbox;
@@ -113,6 +114,7 @@ impl Bench {
             self.micro(Kind::Call, *call);
         }
         self.micro(Kind::Sandbox, CALLERS);
+        self.console();
         for program in PROGRAMS {
             self.program(program);
         }

@@ -32,6 +32,7 @@ impl Row {
         match self.limit {
             Limit::Ratio(most) => self.ratio() > most,
             Limit::Value(most) => self.vizor > most,
+            Limit::Beyond(most) => self.vizor - self.native > most,
         }
     }
 }
@@ -70,6 +71,7 @@ impl Report {
         let limit = match row.limit {
             Limit::Ratio(most) => format!("{most:.1}"),
             Limit::Value(most) => format!("{most:.0} {}", row.unit),
+            Limit::Beyond(most) => format!("+{most:.0} {}", row.unit),
         };
         println!(
             "{:22} {:12.1} {:12.1} {:3} {:7.2} {limit:>9} {:>8}{}{}",

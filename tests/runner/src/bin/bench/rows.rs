@@ -7,6 +7,8 @@ pub enum Limit {
     Ratio(f64),
     /// So much, whatever native is.
     Value(f64),
+    /// So much more than native.
+    Beyond(f64),
 }
 
 /// Whether a workload is one task's or several tasks'. The host's scheduler puts two tasks on one core or on two, and
@@ -107,6 +109,10 @@ pub const START_UP: Limit = Limit::Value(10.0);
 pub const PSS: Limit = Limit::Value(8.0);
 /// Milliseconds of processor time of a sandbox at rest, in 10 s.
 pub const AT_REST: Limit = Limit::Value(0.0);
+/// 100 MB on the console.
+pub const CONSOLE_CAT: Limit = Limit::Ratio(2.0);
+/// Microseconds that a key takes longer to be echoed.
+pub const KEY_ECHO: Limit = Limit::Beyond(1000.0);
 /// Geometric means.
 pub const CALLS_MEAN: f64 = 1.5;
 pub const PROGRAMS_MEAN: f64 = 1.4;
