@@ -19,6 +19,7 @@ use crate::stub::{Stub, Thread};
 use crate::text::Entry;
 use crate::zygote::INTERRUPT;
 use abi::Errno;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use platform::{Access, Context, Exit, Gone, Interrupter, LocalState, Registers};
@@ -82,7 +83,9 @@ pub struct SystrapContext {
     /// The stub waits with a call and no frame.
     call: bool,
     /// What `SPIN` holds.
-    spin: u32,
+    spin: Cell<u32>,
+    /// The task has slept in the kernel since the guest's last turn.
+    slept: Cell<bool>,
     /// Since when the stub owes an answer, to an interrupt that it has been told of or to what it was asked for.
     asked: Option<Instant>,
     /// The `syscall` instruction of the last exit, if it is not patched.
@@ -119,7 +122,8 @@ impl SystrapContext {
             mover,
             seen: None,
             call: false,
-            spin: u32::MAX,
+            spin: Cell::new(u32::MAX),
+            slept: Cell::new(false),
             asked: None,
             site: None,
             local,
@@ -130,13 +134,13 @@ impl SystrapContext {
     /// Gives the guest its turn, and waits until it is ours again. Returns what `TURN` is then.
     fn run(&mut self, give: u32) -> Result<u32, Gone> {
         let stub = Arc::clone(&self.stub);
+        if self.slept.take() {
+            self.pace.learn(false);
+        }
         let spins = if self.may_spin(&stub, give == TURN_GUEST) { self.pace.spins() } else { 0 };
         stub.core().running.fetch_add(1, Ordering::Relaxed);
         let shared = stub.shared();
-        if spins != self.spin {
-            shared.u32(self.head + SPIN).store(spins, Ordering::Relaxed);
-            self.spin = spins;
-        }
+        self.set_spin(spins);
         let turn = shared.u32(self.head + TURN);
         if spins != 0 {
             self.mover.keep_away();
@@ -161,6 +165,13 @@ impl SystrapContext {
         let result = if quick { self.alive().map(|()| now) } else { self.sleep(shared, turn) };
         stub.core().running.fetch_sub(1, Ordering::Relaxed);
         result
+    }
+
+    /// How long the stub looks for its turn before it sleeps.
+    fn set_spin(&self, spins: u32) {
+        if self.spin.replace(spins) != spins {
+            self.stub.shared().u32(self.head + SPIN).store(spins, Ordering::Relaxed);
+        }
     }
 
     /// Whether the next hand-over is to be by spinning, and there are cores for it. If there are not, a `patient` caller
@@ -449,6 +460,9 @@ impl Context for SystrapContext {
 
     fn sleeps(&self) {
         self.ticket.give_back(&self.stub.core().crowd);
+        // The stub's core is wanted by whoever ends the sleep.
+        self.set_spin(0);
+        self.slept.set(true);
     }
 
     fn site(&self) -> Option<u64> {

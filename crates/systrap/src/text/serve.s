@@ -36,13 +36,13 @@ vizor_stub_forward:
     xchg gs:[{TURN}], eax
     cmp dword ptr gs:[{SENTRY_WAITS}], 0
     jne 5f
-2:  mov ecx, gs:[{SPIN}]
+2:  xor ecx, ecx
 3:  mov eax, gs:[{TURN}]
     test al, 1
     jnz 8f
-    test ecx, ecx
-    jz 6f
-    dec ecx
+    cmp ecx, gs:[{SPIN}]
+    jae 6f
+    inc ecx
     pause
     jmp 3b
 5:  mov eax, {SYS_futex}

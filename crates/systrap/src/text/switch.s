@@ -64,12 +64,12 @@ vizor_stub_report:
     syscall
 
 # Waits for the Sentry's answer. rbx: head, rsp: frame.
-21: mov ecx, [rbx + {SPIN}]
+21: xor ecx, ecx
 2:  test byte ptr [rbx + {TURN}], 1
     jnz 6f
-    test ecx, ecx
-    jz 3f
-    dec ecx
+    cmp ecx, [rbx + {SPIN}]
+    jae 3f
+    inc ecx
     pause
     jmp 2b
 3:  mov eax, 1
