@@ -4,6 +4,7 @@
 //! comes before the sleep, so registering on a queue, checking, and then parking loses none.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use vfs::wait::{Events, Sleepers, Wake};
@@ -12,6 +13,8 @@ use vfs::wait::{Events, Sleepers, Wake};
 #[derive(Default)]
 pub struct Parker {
     thread: OnceLock<Thread>,
+    /// Woken since [`Parker::listen`].
+    called: AtomicBool,
 }
 
 impl Parker {
@@ -20,8 +23,19 @@ impl Parker {
         let _ = self.thread.set(std::thread::current());
     }
 
+    /// Begins to note calls, before a look at what is waited for.
+    pub fn listen(&self) {
+        self.called.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it was woken since.
+    pub fn called(&self) -> bool {
+        self.called.load(Ordering::SeqCst)
+    }
+
     /// Ends the present or the next [`Parker::park`].
     pub fn unpark(&self) {
+        self.called.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
@@ -44,6 +58,7 @@ impl Parker {
 
 impl Wake for Parker {
     fn wake(&self, _events: Events, sleepers: &mut Sleepers) -> bool {
+        self.called.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             sleepers.add(thread.clone());
         }

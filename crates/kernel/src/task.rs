@@ -404,7 +404,9 @@ impl CurrentTask {
     /// Why it ended without.
     pub fn wait_until<T>(&self, deadline: Option<Instant>, mut ready: impl FnMut() -> Option<T>) -> Result<T, WaitEnd> {
         let mut slept = false;
+        let parker = self.work.parker();
         let result = loop {
+            parker.listen();
             if let Some(value) = ready() {
                 break Ok(value);
             }
@@ -417,10 +419,13 @@ impl CurrentTask {
             if !slept {
                 slept = true;
                 self.task.usage.sleeps.add(1);
-                self.context.sleeps();
                 self.set_state(RunState::Sleeping);
+                self.context.sleeps(&|| parker.called());
+                if parker.called() {
+                    continue;
+                }
             }
-            self.work.parker().park(deadline);
+            parker.park(deadline);
         };
         if slept {
             self.set_state(RunState::Running);
@@ -431,7 +436,7 @@ impl CurrentTask {
     /// Sleeps until `ready` yields something or the task must end. For what Linux sleeps on killably.
     pub fn wait_killable<T>(&self, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
         self.set_state(RunState::Blocked);
-        self.context.sleeps();
+        self.context.sleeps(&|| true);
         let result = loop {
             if let Some(value) = ready() {
                 break Some(value);

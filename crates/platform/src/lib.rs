@@ -194,8 +194,9 @@ pub trait Context: Send {
     /// See [`Gone`]: the next switch will say so too.
     fn unfold(&mut self, regs: &mut Registers) -> Result<(), Gone>;
 
-    /// Says that the task is about to sleep, in the kernel.
-    fn sleeps(&self);
+    /// Says that the task is about to sleep, in the kernel. May wait awake until that has `ended`, for about as long as it
+    /// takes to fall asleep and be woken.
+    fn sleeps(&self, ended: &dyn Fn() -> bool);
 
     /// Where the `syscall` instruction of the last exit is, if it would profit from a patch.
     fn site(&self) -> Option<u64>;

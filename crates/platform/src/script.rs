@@ -208,7 +208,7 @@ impl Context for ScriptedContext {
         Ok(())
     }
 
-    fn sleeps(&self) {}
+    fn sleeps(&self, _ended: &dyn Fn() -> bool) {}
 
     fn site(&self) -> Option<u64> {
         None

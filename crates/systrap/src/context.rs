@@ -12,6 +12,7 @@ use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
 use crate::frame::{Cause, Frame};
 use crate::layout::*;
+use crate::linger::Linger;
 use crate::local::Local;
 use crate::pace::{Mover, Pace};
 use crate::shared::Shared;
@@ -19,7 +20,7 @@ use crate::stub::{Stub, Thread};
 use crate::text::Entry;
 use crate::zygote::INTERRUPT;
 use abi::Errno;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use platform::{Access, Context, Exit, Gone, Interrupter, LocalState, Registers};
@@ -77,6 +78,7 @@ pub struct SystrapContext {
     format: Format,
     pace: Pace,
     ticket: Ticket,
+    linger: RefCell<Linger>,
     mover: Mover,
     /// The registers as the frame has them.
     seen: Option<Registers>,
@@ -119,6 +121,7 @@ impl SystrapContext {
             format,
             pace,
             ticket: Ticket::new(),
+            linger: RefCell::new(Linger::new(tid)),
             mover,
             seen: None,
             call: false,
@@ -182,7 +185,7 @@ impl SystrapContext {
             self.ticket.give_back(&core.crowd);
             return false;
         }
-        let others = || core.running.load(Ordering::Relaxed);
+        let others = || core.running.load(Ordering::Relaxed) + core.lingerers.lingering();
         if others() + core.crowd.waiting() + 1 < core.cores {
             return true;
         }
@@ -458,11 +461,14 @@ impl Context for SystrapContext {
         Ok(())
     }
 
-    fn sleeps(&self) {
+    fn sleeps(&self, ended: &dyn Fn() -> bool) {
         self.ticket.give_back(&self.stub.core().crowd);
         // The stub's core is wanted by whoever ends the sleep.
         self.set_spin(0);
         self.slept.set(true);
+        let core = self.stub.core();
+        let running = core.running.load(Ordering::Relaxed);
+        self.linger.borrow_mut().wait(&core.lingerers, running, ended);
     }
 
     fn site(&self) -> Option<u64> {

@@ -6,7 +6,8 @@
 //!
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
-//! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`, `crowd`: how both sides hand over.
+//! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`, `crowd`: how both sides hand over;
+//!   `linger`: how a task waits for another.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
@@ -47,6 +48,7 @@ mod fpu;
 mod frame;
 mod layout;
 mod life;
+mod linger;
 mod local;
 mod mapper;
 mod pace;

@@ -120,10 +120,15 @@ impl Pace {
 
     /// How long to spin in the next hand-over, which wants it and has what it needs.
     pub fn spins(&mut self) -> u32 {
+        self.attempt();
+        SPINS
+    }
+
+    /// Begins a try, unless one is under way or has gone well.
+    pub fn attempt(&mut self) {
         if self.credit == 0 {
             self.begin();
         }
-        SPINS
     }
 
     /// The two sides are about to get two cores.

@@ -5,6 +5,7 @@ use crate::arena::Arena;
 use crate::crowd::Crowd;
 use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
+use crate::linger::Cores;
 use crate::local::Waiters;
 use crate::mapper::{Call, Channel, Proof};
 use crate::pace::{Mover, OneCore};
@@ -82,6 +83,7 @@ pub struct Core {
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
     pub crowd: Crowd,
+    pub lingerers: Cores,
     /// `None` once the platform has stopped.
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
@@ -152,6 +154,7 @@ impl Core {
             running,
             cores,
             crowd: Crowd::new(cores),
+            lingerers: Cores::new(cores),
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),

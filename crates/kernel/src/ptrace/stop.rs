@@ -55,7 +55,7 @@ impl CurrentTask {
             signal: 0,
         });
         self.set_state(RunState::Traced);
-        self.context.sleeps();
+        self.context.sleeps(&|| true);
         let stopped = self.enter_stop(stop, &reason);
         let left = stopped.then(|| self.wait_in_stop(reason.at_end));
         self.set_state(RunState::Running);

@@ -177,7 +177,7 @@ impl CurrentTask {
             return self.trace_group_stop(seized, signal);
         }
         self.set_state(RunState::Stopped);
-        self.context.sleeps();
+        self.context.sleeps(&|| true);
         loop {
             let work = self.work.get();
             if work & (bits::EXIT | bits::TRAP) != 0 || work & bits::STOP == 0 {

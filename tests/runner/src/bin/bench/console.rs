@@ -7,7 +7,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ impl Terminal {
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(program).env("PS1", "$ ").env("TERM", "dumb");
         let child = command.stdin(end()?).stdout(end()?).stderr(end()?).spawn().ok()?;
-        Some(Terminal { master: File::from(OwnedFd::from(master)), child })
+        Some(Terminal { master: File::from(master), child })
     }
 
     /// Waits for output and takes it; nothing comes if the program has ended or is silent for so long.
