@@ -281,8 +281,11 @@ static void never_answer(void)
 	/* So that the page is there for the host. */
 	((void (*)(void))(uint64_t)(code + 2))();
 	catch_all();
-	forge_frame((uint64_t *)data, -1UL, (uint64_t)code);
-	leap_to(sigreturn_place(), &regs, own_gs);
+	/* Again, if the timer was faster. */
+	for (;;) {
+		forge_frame((uint64_t *)data, -1UL, (uint64_t)code);
+		leap_to(sigreturn_place(), &regs, own_gs);
+	}
 }
 
 static void *scribble(void *arg)
