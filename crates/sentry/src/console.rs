@@ -95,7 +95,7 @@ impl Console {
     fn carry_out(&mut self) -> bool {
         if self.output.is_empty() {
             let mut buffer = [0; SIZE];
-            match self.tty.read_master(&mut SliceSink::new(&mut buffer)) {
+            match self.tty.read_master(None, &mut SliceSink::new(&mut buffer)) {
                 Ok(len @ 1..) => self.output.extend_from_slice(buffer.get(..len).unwrap_or_default()),
                 // Nothing to read, or nobody has the slave open at the moment.
                 Ok(0) | Err(_) => return false,

@@ -204,3 +204,47 @@ CASE(console_output_goes_to_one_terminal)
 	EXPECT_OK(ioctl(u.slave, TIOCCONS));
 	EXPECT_OK(close(u.master));
 }
+
+/* A read that waits when the discipline of its side changes, in a child; what it gave is its exit status. */
+static int read_over_a_change(struct pty t, int fd, const char *pending)
+{
+	struct gate ready = gate_new();
+	CHILD(p) {
+		char buf[10];
+		gate_open(&ready);
+		ssize_t n = read(fd, buf, sizeof buf);
+		_exit(n < 0 ? 100 + errno : n);
+	}
+	if (*pending)
+		EXPECT_EQ(write(t.master, pending, strlen(pending)), (ssize_t)strlen(pending));
+	gate_wait(&ready);
+	wait_asleep(p);
+	sleep_ms(50);
+	set_discipline(fd, NULL_DISCIPLINE);
+	return WEXITSTATUS(WAIT(p));
+}
+
+CASE(a_change_ends_reads_that_wait)
+{
+	struct pty t = quiet();
+	EXPECT_EQ(read_over_a_change(t, t.slave, ""), 100 + EAGAIN);
+	t = quiet();
+	EXPECT_EQ(read_over_a_change(t, t.master, ""), 100 + EAGAIN);
+	t = quiet();
+	raw_mode(t.slave, 5, 0);
+	EXPECT_EQ(read_over_a_change(t, t.slave, "ab"), 2);
+}
+
+CASE(a_change_ends_writes_that_wait)
+{
+	struct pty t = quiet();
+	CHILD(p) {
+		static char much[100000];
+		ssize_t n = write(t.slave, much, sizeof much);
+		_exit(n > 0 && n < (ssize_t)sizeof much ? 1 : 2);
+	}
+	wait_asleep(p);
+	sleep_ms(50);
+	set_discipline(t.slave, NULL_DISCIPLINE);
+	EXPECT_EXIT(p, 1);
+}

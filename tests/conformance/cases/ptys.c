@@ -496,3 +496,17 @@ CASE(ioctl_errors)
 	int path = EXPECT_OK(open(pty_name(t.master), O_PATH));
 	EXPECT_ERRNO(ioctl(path, TCGETS, &tio), EBADF);
 }
+
+CASE(the_peer_as_a_path_only)
+{
+	struct pty t = pty_new();
+	struct stat a, b;
+	char c;
+	int fd = EXPECT_OK(ioctl(t.master, TIOCGPTPEER, O_PATH));
+	EXPECT_EQ(fcntl(fd, F_GETFL), O_PATH);
+	EXPECT_ERRNO(read(fd, &c, 1), EBADF);
+	EXPECT_ERRNO(ioctl(fd, TIOCGPTN, &c), EBADF);
+	EXPECT_OK(fstat(fd, &a));
+	EXPECT_OK(fstat(t.slave, &b));
+	EXPECT_EQ(a.st_ino, b.st_ino);
+}

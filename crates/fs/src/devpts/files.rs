@@ -75,7 +75,11 @@ impl Opener for Peer<'_> {
         let place = self.place(task)?;
         // The node's permission bits are not asked for: the master is right enough. Nor is this open(2), which would add
         // `O_LARGEFILE` and forget `O_CLOEXEC`.
-        let file = SlaveFile::open(self.tty, &place, flags, task)?;
+        let file = if flags.contains(OpenFlags::PATH) {
+            vfs::ops::open_path(place, OpenFlags::PATH)
+        } else {
+            SlaveFile::open(self.tty, &place, flags, task)?
+        };
         file.add_flags(flags & OpenFlags::CLOEXEC);
         let limit = task.group.limit(abi::raw::general::RLIMIT_NOFILE);
         task.fds().add(Arc::new(file), flags.contains(OpenFlags::CLOEXEC), 0, limit)
@@ -94,8 +98,8 @@ impl FileOps for MasterFile {
         self
     }
 
-    fn read(&self, _io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        self.tty.read_master(dst)
+    fn read(&self, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        self.tty.read_master(Some(io), dst)
     }
 
     fn write(&self, io: &IoCx<'_>, src: &mut dyn Source) -> Result<usize, IoError> {

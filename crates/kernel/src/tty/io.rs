@@ -18,6 +18,13 @@ const WRITE_PIECE: usize = 2048;
 struct SlaveRead {
     op: ReadOp,
     buf: Vec<u8>,
+    /// The changes of discipline when it began.
+    changes: u64,
+}
+
+/// What a read of the master keeps.
+struct MasterRead {
+    changes: u64,
 }
 
 fn now(tty: &Tty) -> u64 {
@@ -62,21 +69,17 @@ impl Tty {
     /// # Errors
     /// `EIO` and would-block.
     pub fn read_slave(&self, life: SlaveLife, io: &IoCx<'_>, dst: &mut dyn Sink) -> Result<usize, IoError> {
-        if !self.serves(life)? {
+        let begun = io.call.take::<SlaveRead>();
+        let alive = if begun.is_some() { !self.is_dead(life) } else { self.serves(life)? };
+        if !alive {
             return Ok(0);
         }
         if let Some(task) = task(io.caller) {
             self.check_read(task)?;
         }
         let now = now(self);
-        let mut read = match io.call.take::<SlaveRead>() {
-            Some(read) => read,
-            None => {
-                let op = self.state.lock().ldisc.begin_read(now);
-                SlaveRead { op, buf: vec![0; dst.remaining().min(READ_MAX)] }
-            }
-        };
-        let nonblock = io.nonblock || io.call.must_finish();
+        let (mut read, changed) = self.continue_read(begun, dst.remaining().min(READ_MAX), now)?;
+        let nonblock = io.nonblock || io.call.must_finish() || changed;
         let result = self.with(|state, effects| state.ldisc.read(&mut read.op, &mut read.buf, nonblock, now, effects));
         match result {
             ReadResult::Done(len) => {
@@ -96,6 +99,17 @@ impl Tty {
                 Err(IoError::WouldBlock)
             }
         }
+    }
+
+    /// The slave's read under way, or a new one, and whether the discipline has changed since it began.
+    fn continue_read(&self, begun: Option<SlaveRead>, len: usize, now: u64) -> Result<(SlaveRead, bool), Errno> {
+        let state = self.state.lock();
+        let changes = state.slave_changes;
+        if let Some(read) = begun {
+            let changed = read.changes != changes;
+            return if changed && read.op.filled() == 0 { Err(Errno::EAGAIN) } else { Ok((read, changed)) };
+        }
+        Ok((SlaveRead { op: state.ldisc.begin_read(now), buf: vec![0; len], changes }, false))
     }
 
     /// Whether a slave's description is alive; an error if its discipline, `N_NULL`, neither reads nor writes.
@@ -195,18 +209,29 @@ impl Tty {
         if done == 0 && src.remaining() > 0 { Err(IoError::WouldBlock) } else { Ok(done) }
     }
 
-    /// read(2) on the master.
+    /// read(2) on the master, or a read by the console's relay, which never waits.
     ///
     /// # Errors
     /// `EIO` once the slave is closed, and would-block.
-    pub fn read_master(&self, dst: &mut dyn Sink) -> Result<usize, IoError> {
+    pub fn read_master(&self, io: Option<&IoCx<'_>>, dst: &mut dyn Sink) -> Result<usize, IoError> {
+        let begun = io.and_then(|io| io.call.take::<MasterRead>());
         let mut buf = vec![0; dst.remaining().min(READ_MAX)];
         let result = self.with(|state, effects| {
             if state.master_dead {
                 return Ok(ReadResult::Done(0));
             }
+            let changes = state.master_changes;
+            if begun.is_some_and(|read| read.changes != changes) {
+                return Err(Errno::EAGAIN);
+            }
             state.check_discipline(Side::Master)?;
-            Ok::<_, Errno>(state.ldisc.read_output(&mut buf, effects))
+            let result = state.ldisc.read_output(&mut buf, effects);
+            if let Some(io) = io.filter(|io| !io.nonblock)
+                && matches!(result, ReadResult::Wait { .. } | ReadResult::WouldBlock)
+            {
+                io.call.keep(MasterRead { changes }, None, false);
+            }
+            Ok(result)
         })?;
         match result {
             ReadResult::Done(len) => Ok(dst.put(buf.get(..len).unwrap_or_default())?),

@@ -10,6 +10,7 @@ use abi::termios::{Termio, Termios, Termios2, Winsize};
 use ldisc::{Flow, Queue, Side, When};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use vfs::wait::Events;
 use vfs::{Caller, Capability, IoError, OpenFile, OpenFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -195,7 +196,7 @@ impl Tty {
         }
     }
 
-    /// `TIOCSETD`: there are `N_TTY` and `N_NULL`. Linux would also wait for a reader, for five seconds.
+    /// `TIOCSETD`: there are `N_TTY` and `N_NULL`. Who waits to read or write on the side is made to try again.
     fn set_discipline(&self, task: &CurrentTask, side: Side, arg: u64) -> Result<u64, IoError> {
         if side == Side::Slave {
             self.check_change(task, SIGTTOU)?;
@@ -205,7 +206,13 @@ impl Tty {
         if number != 0 && !null {
             return Err(Errno::EINVAL.into());
         }
-        self.side_call(side, |ldisc, side, effects| ldisc.set_null(side, null, effects));
+        self.with(|state, effects| {
+            if state.ldisc.is_null(side) != null {
+                *state.changes(side) += 1;
+            }
+            state.ldisc.set_null(side, null, effects);
+        });
+        self.queue(side).notify_waiters(Events::READABLE | Events::WRITABLE);
         Ok(0)
     }
 
@@ -358,7 +365,7 @@ impl Tty {
                     return Err(Errno::EIO.into());
                 }
                 let flags = OpenFlags::from_bits_retain(arg as u32);
-                if flags.intersects(OpenFlags::PATH | OpenFlags::DIRECT) {
+                if flags.contains(OpenFlags::DIRECT) && !flags.contains(OpenFlags::PATH) {
                     return Err(Errno::EINVAL.into());
                 }
                 Ok(opener.open_peer(task, flags)? as u64)

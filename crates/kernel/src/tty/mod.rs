@@ -60,6 +60,18 @@ struct State {
     locked_settings: Termios,
     /// How often the slave was hung up; descriptions of earlier lives are dead.
     life: u64,
+    /// How often the master's and the slave's discipline was changed: that ends a read which waits (`TTY_LDISC_CHANGING`).
+    master_changes: u64,
+    slave_changes: u64,
+}
+
+impl State {
+    fn changes(&mut self, side: Side) -> &mut u64 {
+        match side {
+            Side::Master => &mut self.master_changes,
+            Side::Slave => &mut self.slave_changes,
+        }
+    }
 }
 
 /// What a slave's description remembers of its opening; see [`Tty::open_slave`].
@@ -87,6 +99,8 @@ impl Tty {
             master_exclusive: false,
             locked_settings: Termios::new_zeroed(),
             life: 0,
+            master_changes: 0,
+            slave_changes: 0,
         };
         Ok(Arc::new(Tty {
             index,

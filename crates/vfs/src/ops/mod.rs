@@ -12,7 +12,7 @@ mod xattr;
 
 pub use attrs::{access, chmod, chown, read_link, resize, set_times, stat, statfs, truncate};
 pub use create::{link, mkdir, mknod, symlink};
-pub use open::{OpenHow, open, open_exec};
+pub use open::{OpenHow, open, open_exec, open_path};
 pub use remove::{rmdir, unlink};
 pub use rename::rename;
 pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};

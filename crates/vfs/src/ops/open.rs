@@ -80,8 +80,7 @@ pub fn open(cx: &WalkCx<'_>, at: At<'_>, mut how: OpenHow) -> Result<OpenFile, E
         return open_unnamed(cx, &cx.resolve(at, walk | WalkFlags::DIRECTORY)?, &how);
     }
     if flags.contains(OpenFlags::PATH) {
-        let place = cx.resolve(at, walk)?;
-        return Ok(OpenFile::new(place, flags, Box::new(PathOnly)));
+        return Ok(open_path(cx.resolve(at, walk)?, flags));
     }
     if !flags.contains(OpenFlags::CREAT) {
         return open_place(cx, &cx.resolve(at, walk)?, flags, false);
@@ -96,6 +95,12 @@ pub fn open(cx: &WalkCx<'_>, at: At<'_>, mut how: OpenHow) -> Result<OpenFile, E
         }
     }
     open_place(cx, &place, flags, created)
+}
+
+/// `O_PATH` of what is at `place`.
+#[must_use]
+pub fn open_path(place: PathRef, flags: OpenFlags) -> OpenFile {
+    OpenFile::new(place, flags, Box::new(PathOnly))
 }
 
 /// `O_CREAT`: the place, and whether it is new.
