@@ -16,6 +16,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 use vizor_tests::build;
 
+/// The figure that a workload prints.
+fn figure(mut command: Command) -> f64 {
+    let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    text.trim().parse().unwrap_or(f64::NAN)
+}
+
 struct Bench {
     vizor: PathBuf,
     workloads: PathBuf,
@@ -54,23 +61,35 @@ impl Bench {
         if !self.wants(name) {
             return;
         }
-        let one = |mut command: Command| {
-            let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-            let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-            text.trim().parse().unwrap_or(f64::NAN)
-        };
         let native = native(tasks, self.rounds, |cores| {
             let mut command = Command::new(&self.workloads);
             command.arg(name).args((cores == Cores::One).then_some("one-core"));
-            one(command)
+            figure(command)
         });
         let sandboxed = || {
             let mut command = Command::new(&self.vizor);
             command.args(["do", "--"]).arg(&self.workloads).arg(name);
-            one(command)
+            figure(command)
         };
         let vizor = median((0..self.rounds).map(|_| sandboxed()).collect());
         let (name, limit) = (name.to_owned(), Limit::Ratio(limit));
+        self.report.add(Row { name, kind, unit: "ns", native, vizor, limit });
+    }
+
+    /// A call that is caught by a signal, as those are whose site can't be patched.
+    fn trapped(&mut self) {
+        if !self.wants("getppid-trapped") {
+            return;
+        }
+        let one = |program: &Path, before: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(before).args((!before.is_empty()).then_some(&self.workloads)).arg("getppid");
+            figure(command)
+        };
+        let sandbox = ["do", "--no-patching", "--"];
+        let native = median((0..self.rounds).map(|_| one(&self.workloads, &[])).collect());
+        let vizor = median((0..self.rounds).map(|_| one(&self.vizor, &sandbox)).collect());
+        let (name, kind, limit) = ("getppid-trapped".to_owned(), Kind::Sandbox, rows::TRAPPED);
         self.report.add(Row { name, kind, unit: "ns", native, vizor, limit });
     }
 
@@ -113,6 +132,7 @@ impl Bench {
         for call in CALLS {
             self.micro(Kind::Call, *call);
         }
+        self.trapped();
         self.micro(Kind::Sandbox, CALLERS);
         self.console();
         for program in PROGRAMS {

@@ -109,6 +109,8 @@ pub const START_UP: Limit = Limit::Value(10.0);
 pub const PSS: Limit = Limit::Value(8.0);
 /// Milliseconds of processor time of a sandbox at rest, in 10 s.
 pub const AT_REST: Limit = Limit::Value(0.0);
+/// Nanoseconds of a call that is caught by a signal.
+pub const TRAPPED: Limit = Limit::Value(5000.0);
 /// 100 MB on the console.
 pub const CONSOLE_CAT: Limit = Limit::Ratio(2.0);
 /// Microseconds that a key takes longer to be echoed.
