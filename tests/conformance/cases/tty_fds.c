@@ -262,6 +262,7 @@ CASE(flags_outlive_exec)
 
 CASE(every_kind_outlives_exec)
 {
+	EXPECT_OK(signal(SIGUSR2, SIG_IGN));
 	pty_control();
 	int p[2], s[2];
 	EXPECT_OK(pipe(p));
@@ -273,17 +274,23 @@ CASE(every_kind_outlives_exec)
 		EXPECT_EQ(dup2(kinds[i], 5), 5);
 		EXPECT_EQ(dup3(kinds[i], 6, O_CLOEXEC), 6);
 		EXPECT_OK(fcntl(5, F_SETOWN, getpid()));
+		EXPECT_OK(fcntl(5, F_SETSIG, SIGUSR2));
+		EXPECT_OK(fcntl(5, F_SETFL, O_NONBLOCK | O_APPEND | O_ASYNC)); /* which not every kind has */
+		int flags = fcntl(5, F_GETFL);
 		CHILD(q) {
 			execl("/bin/sh", "sh", "-c",
 			      "[ -e /proc/self/fd/5 ] && [ ! -e /proc/self/fd/6 ] || exit 8\n"
 			      "read line <&5\n"
-			      "while read k v; do case $k$v in flags:*600?) exit 7; esac; done </proc/self/fdinfo/5",
+			      "while read k v; do case $k$v in flags:*600?|flags:*2600?) exit 7; esac; done </proc/self/fdinfo/5",
 			      NULL);
 			_exit(9);
 		}
 		EXPECT_EXIT(q, 7);
-		EXPECT_EQ(fcntl(kinds[i], F_GETFL) & (O_NONBLOCK | O_APPEND), O_NONBLOCK | O_APPEND);
+		EXPECT_EQ(flags & (O_NONBLOCK | O_APPEND), O_NONBLOCK | O_APPEND);
+		EXPECT_EQ(flags & O_ASYNC, i == 2 || i == 4 ? 0 : O_ASYNC);
+		EXPECT_EQ(fcntl(kinds[i], F_GETFL), flags);
 		EXPECT_EQ(fcntl(kinds[i], F_GETOWN), getpid());
+		EXPECT_EQ(fcntl(kinds[i], F_GETSIG), SIGUSR2);
 	}
 	EXPECT_EQ(lseek(kinds[2], 0, SEEK_CUR), 5); /* what the other program read is read */
 }
