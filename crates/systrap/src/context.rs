@@ -138,7 +138,7 @@ impl SystrapContext {
     fn run(&mut self, give: u32) -> Result<u32, Gone> {
         let stub = Arc::clone(&self.stub);
         if self.slept.take() {
-            self.pace.learn(false);
+            self.pace.slept();
         }
         let spins = if self.may_spin(&stub, give == TURN_GUEST) { self.pace.spins() } else { 0 };
         stub.core().running.fetch_add(1, Ordering::Relaxed);

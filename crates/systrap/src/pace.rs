@@ -17,6 +17,9 @@ const CREDIT_MAX: u32 = 24;
 /// so many hand-overs on one core.
 const CREDIT_TRY: u32 = 7;
 const CREDIT_LOSS: u32 = 6;
+/// What a sleep of the task in the kernel costs: who makes only two or three calls between two sleeps is to leave the second core to
+/// whoever it waits for.
+const CREDIT_SLEEP: u32 = 4;
 /// Hand-overs without spinning before the first try, and at most before another.
 const REST_FIRST: u32 = 4;
 const REST_MIN: u32 = 64;
@@ -155,10 +158,21 @@ impl Pace {
                 self.next_rest = REST_MIN;
             }
         } else {
-            self.credit = self.credit.saturating_sub(CREDIT_LOSS);
-            if self.credit == 0 {
-                self.pause();
-            }
+            self.lose(CREDIT_LOSS);
+        }
+    }
+
+    /// Takes note that the task has slept in the kernel.
+    pub fn slept(&mut self) {
+        if self.credit > 0 {
+            self.lose(CREDIT_SLEEP);
+        }
+    }
+
+    fn lose(&mut self, credit: u32) {
+        self.credit = self.credit.saturating_sub(credit);
+        if self.credit == 0 {
+            self.pause();
         }
     }
 }
