@@ -176,7 +176,8 @@ impl Core {
         self.taken.fetch_add(1, Ordering::Relaxed);
         let stub = match ready {
             Some(stub) if !stub.life().dead() => Ok(stub),
-            _ => self.create_stub(),
+            // A host that gives no more leaves the last of the pool, else kept for when the zygote dies.
+            _ => self.create_stub().or_else(|error| self.pool.lock().pop().ok_or(error)),
         };
         // What takes this stub's place is made on another core, if there is one.
         self.aside.lock().keep_away();
