@@ -6,7 +6,7 @@ use crate::fault;
 use crate::guestmem::HostRange;
 use abi::Errno;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -41,12 +41,22 @@ impl MemoryFile {
         let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let mut len = len.min(limit) & !(abi::PAGE_SIZE - 1);
         let fd = create()?;
+        // If addresses are few, a half of them is left for others, such as what is shared with each stub.
+        let mut few = false;
         let base = loop {
+            let smaller = (len / 2) & !(abi::PAGE_SIZE - 1);
             match size_and_map(&fd, len) {
+                Ok(base) if few && smaller >= MINIMUM_SIZE => {
+                    // SAFETY: the mapping was just made, and nobody has its address.
+                    unsafe { munmap(base.cast(), usize::try_from(len).unwrap_or(usize::MAX)) }.map_err(errno)?;
+                    len = smaller;
+                    break size_and_map(&fd, len)?;
+                }
                 Ok(base) => break base,
-                Err(_) if len / 2 >= MINIMUM_SIZE => len = (len / 2) & !(abi::PAGE_SIZE - 1),
+                Err(_) if smaller >= MINIMUM_SIZE => len = smaller,
                 Err(e) => return Err(e),
             }
+            few = true;
         };
         // The stubs hold this descriptor too; none may change the size under the Sentry's mapping.
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(errno)?;

@@ -20,7 +20,7 @@ use platform::Gone;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, Resource, WaitId, WaitIdOptions, getrlimit, pidfd_open, waitid};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
@@ -88,6 +88,8 @@ pub struct Core {
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
     pool: Mutex<Vec<Arc<Stub>>>,
+    /// How many it holds: each takes 64 MiB of addresses, which a limit may make few.
+    most: usize,
     /// How many stubs have been asked for.
     taken: AtomicUsize,
     /// Which core the thread and the processes that it makes are kept off.
@@ -158,6 +160,7 @@ impl Core {
             zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),
+            most: if getrlimit(Resource::As).current.is_some() { 1 } else { POOL },
             taken: AtomicUsize::new(0),
             aside: Mutex::new(rank::LEAF, Mover::own()),
             arenas: Mutex::new(rank::LEAF, Vec::new()),
@@ -299,7 +302,7 @@ impl Core {
     }
 
     fn keep_arena(&self, arena: Arc<Arena>) {
-        if self.arenas.lock().len() < POOL
+        if self.arenas.lock().len() < self.most
             && let Ok(arena) = Arc::try_unwrap(arena)
             && let Some(clean) = arena.cleared()
         {
@@ -310,7 +313,7 @@ impl Core {
     fn fill_pool(self: &Arc<Core>) {
         let wanted = match self.taken.load(Ordering::Relaxed) {
             0 => 0,
-            taken => (taken + 1).min(POOL),
+            taken => (taken + 1).min(self.most),
         };
         while !self.stop.load(Ordering::SeqCst) && self.pool.lock().len() < wanted {
             let Ok(stub) = self.create_stub() else { return };

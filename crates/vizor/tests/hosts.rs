@@ -113,13 +113,15 @@ fn an_unknown_system_call_is_logged_once() {
 
 #[test]
 fn a_guest_is_refused_memory_that_the_host_does_not_give() {
-    let script = format!(
-        "ulimit -v 1000000; exec {VIZOR} do sh -c 'head -c 3000000000 /dev/zero | tail | wc -c >/dev/null; echo lives'"
-    );
+    // What grows starts when all have been forked: a fork is refused too then, and the shell gives up.
+    let hog = "(sleep 0.3; exec head -c 3000000000 /dev/zero) | tail | wc -c >/dev/null; echo lives";
+    let script = format!("ulimit -v 1000000; exec {VIZOR} do sh -c '{hog}'");
     let out = Command::new("timeout").args(["-s", "KILL", "60", "bash", "-c", &script]).output().expect("runs");
     let errors = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(String::from_utf8_lossy(&out.stdout), "lives\n", "{errors}");
-    assert!(errors.contains("Cannot allocate memory") && !errors.contains("panicked"), "{errors}");
+    // A program that can't be started, or the end of the one that grows, as by Linux's killer.
+    let refused = ["Cannot allocate memory", "Killed"].into_iter().any(|how| errors.contains(how));
+    assert!(refused && !errors.contains("panicked"), "{errors}");
 }
 
 #[test]
