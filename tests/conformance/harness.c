@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 enum { EXIT_SKIP = 77 };
 
@@ -614,4 +615,35 @@ int main(int argc, char **argv)
 	if (ran == 0)
 		return usage();
 	return failed ? 1 : ran == 1 && skipped ? EXIT_SKIP : 0;
+}
+
+void send_fd(int sock, int fd)
+{
+	char data = 'd', control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {&data, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	EXPECT_EQ(sendmsg(sock, &msg, 0), 1);
+}
+
+int receive_fd(int sock, int flags, int *msg_flags)
+{
+	char data, control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {&data, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	EXPECT_EQ(recvmsg(sock, &msg, flags), 1);
+	if (msg_flags)
+		*msg_flags = msg.msg_flags;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	if (!c)
+		return -1;
+	EXPECT_EQ(c->cmsg_type, SCM_RIGHTS);
+	EXPECT_EQ(c->cmsg_len, CMSG_LEN(sizeof(int)));
+	int fd;
+	memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	return fd;
 }

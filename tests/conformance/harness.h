@@ -162,6 +162,11 @@ char *get_file(const char *path);
 int open_fds(void); /* how many descriptors are open, not counting any of its own */
 bool exists(const char *path); /* by lstat */
 
+/* Passes a descriptor over a unix socket, with one byte. */
+void send_fd(int sock, int fd);
+/* Takes one, with these flags of recvmsg(2), or -1 if none came; `msg_flags` is NULL or gets what the call tells. */
+int receive_fd(int sock, int flags, int *msg_flags);
+
 /* ---- Time. ---- */
 int64_t now_ms(void); /* CLOCK_MONOTONIC */
 void sleep_ms(int ms);

@@ -180,7 +180,10 @@ impl Core {
         let stub = match ready {
             Some(stub) if !stub.life().dead() => Ok(stub),
             // A host that gives no more leaves the last of the pool, else kept for when the zygote dies.
-            _ => self.create_stub().or_else(|error| self.pool.lock().pop().ok_or(error)),
+            _ => self.create_stub().or_else(|error| {
+                let last = self.pool.lock().pop();
+                last.filter(|stub| !stub.life().dead()).ok_or(error)
+            }),
         };
         // What takes this stub's place is made on another core, if there is one.
         self.aside.lock().keep_away();

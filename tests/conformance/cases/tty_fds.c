@@ -12,36 +12,12 @@ static int by_dup(int fd) { return EXPECT_OK(dup(fd)); }
 static int by_dup3(int fd) { return EXPECT_OK(dup3(fd, 90, O_CLOEXEC)); }
 static int by_fcntl(int fd) { return EXPECT_OK(fcntl(fd, F_DUPFD_CLOEXEC, 70)); }
 
-static void send_fd(int to, int fd)
-{
-	char data = 'd', control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {&data, 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	EXPECT_EQ(sendmsg(to, &msg, 0), 1);
-}
-
-static int receive_fd(int from, int flags)
-{
-	char data, control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {&data, 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-	EXPECT_EQ(recvmsg(from, &msg, flags), 1);
-	int fd;
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
-	return fd;
-}
-
 static int by_rights(int fd)
 {
 	int s[2];
 	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	send_fd(s[0], fd);
-	int got = receive_fd(s[1], 0);
+	int got = receive_fd(s[1], 0, NULL);
 	EXPECT_OK(close(s[0]));
 	EXPECT_OK(close(s[1]));
 	return got;
@@ -301,7 +277,7 @@ CASE(rights_to_another_process)
 	int s[2];
 	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	CHILD(p) {
-		int got = receive_fd(s[1], MSG_CMSG_CLOEXEC);
+		int got = receive_fd(s[1], MSG_CMSG_CLOEXEC, NULL);
 		EXPECT_EQ(fcntl(got, F_GETFD), FD_CLOEXEC);
 		EXPECT_OK(fcntl(got, F_SETFL, O_NONBLOCK));
 		type(got, "there");
@@ -320,7 +296,7 @@ CASE(rights_on_their_way_keep_it_open)
 	send_fd(s[0], t.slave);
 	EXPECT_OK(close(t.slave));
 	EXPECT_EQ(events_now(t.master, POLLIN), 0);
-	int got = receive_fd(s[1], 0);
+	int got = receive_fd(s[1], 0, NULL);
 	type(got, "kept");
 	EXPECT_COMES(t.master, "kept");
 	send_fd(s[0], got);
