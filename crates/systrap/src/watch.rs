@@ -113,11 +113,13 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 
 /// Starts the platform's thread and with it the zygote.
 pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartError> {
+    // Before it looks as if there were but one.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Each of them waits for the next: to wake another core for that takes longer than the work.
     let _here = OneCore::stay();
     let (send, receive) = mpsc::channel();
     let thread = std::thread::Builder::new().name("vizor-stubs".into()).spawn(move || {
-        let core = match Core::new(maps, options) {
+        let core = match Core::new(maps, options, cores) {
             Ok(core) => Arc::new(core),
             Err(error) => {
                 let _ = send.send(Err(error));
@@ -133,7 +135,7 @@ pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartEr
 }
 
 impl Core {
-    fn new(maps: std::fs::File, options: Options) -> Result<Core, StartError> {
+    fn new(maps: std::fs::File, options: Options, cores: usize) -> Result<Core, StartError> {
         let Arena { file, shared, .. } = Arena::new().map_err(host("a stub's memory"))?;
         let page = waiters_file().map_err(host("memfd_create"))?;
         let waiters = Arc::new(Waiters(Shared::map(page.as_fd(), WAITERS_LEN).map_err(host("mmap"))?));
@@ -148,7 +150,6 @@ impl Core {
         // An empty batch: the zygote is through its start.
         channel.run(&shared, &life, &[], Proof::Now).map_err(|_| StartError::Zygote(pid))?;
         let zygote = Zygote::First { shared, life, channel };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Core {
             region,
             options,
@@ -340,4 +341,18 @@ fn waiters_file() -> rustix::io::Result<OwnedFd> {
 fn open_pid(pid: i32) -> rustix::io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
     pidfd_open(pid, PidfdFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cores_count_though_it_starts_on_one() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let maps = std::fs::File::open("/proc/self/maps").unwrap();
+        let core = start(maps, Options::default()).unwrap();
+        assert_eq!(core.cores, cores);
+        core.stop();
+    }
 }
