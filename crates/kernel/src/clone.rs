@@ -71,7 +71,7 @@ impl CurrentTask {
             let alone = Arc::strong_count(&self.mm) <= 2;
             self.mm.fork(kernel.platform.new_address_space()?, alone)
         };
-        let mut context = mm.address_space().new_context()?;
+        let mut context = mm.address_space()?.new_context()?;
         context.set_fpstate(&self.context.fpstate())?;
         let fds = if has(c::CLONE_FILES) { self.fds.clone() } else { self.fds.fork() };
         let fs = if has(c::CLONE_FS) { self.fs.clone() } else { self.fs.fork() };
@@ -351,7 +351,7 @@ impl Kernel {
     /// # Errors
     /// `EAGAIN` if the host gives no thread.
     pub fn start_first(self: &Arc<Kernel>, first: FirstProcess) -> Result<(), Errno> {
-        let mut context: Box<dyn Context> = first.mm.address_space().new_context()?;
+        let mut context: Box<dyn Context> = first.mm.address_space()?.new_context()?;
         let tid = self.tree.lock().new_id()?;
         let group =
             ThreadGroup::new(tid, Arc::new(SignalActions::ignoring(first.ignored)), first.limits, self.uptime_ns());

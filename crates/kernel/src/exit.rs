@@ -42,7 +42,7 @@ impl CurrentTask {
         let tid = self.tid();
         let CurrentTask { task, context, mm, fds, fs, vfork, .. } = self;
         // Kept to the end: what is left of its host process is torn down when the parent knows already.
-        let space = mm.address_space().clone();
+        let space = mm.address_space().cloned();
         drop(context);
         crate::fd_table::drop_table(fds, &*task);
         drop(fs);

@@ -9,6 +9,7 @@ use crate::prot::{READ, WRITE, allows};
 use crate::runs::Memory;
 use crate::{MemoryManager, State};
 use abi::Errno;
+use core::ops::Range;
 use host::frames::FrameRange;
 use host::guestmem::{Fault, HostRange};
 use host::window::Window;
@@ -106,8 +107,12 @@ impl MemoryManager {
         }
     }
 
+    fn vdso(&self) -> Option<(Range<u64>, HostRange<'static>)> {
+        self.space.get()?.vdso()
+    }
+
     fn vdso_piece(&self, addr: u64, want: Access, max: usize) -> Result<Piece, FaultError> {
-        let (at, image) = self.space.vdso().filter(|(at, _)| at.contains(&addr)).ok_or(FaultError::UNMAPPED)?;
+        let (at, image) = self.vdso().filter(|(at, _)| at.contains(&addr)).ok_or(FaultError::UNMAPPED)?;
         if want.write {
             return Err(FaultError::ACCESS);
         }
@@ -119,7 +124,7 @@ impl MemoryManager {
     #[must_use]
     pub fn access_ok(&self, addr: u64, len: u64) -> bool {
         let Some(end) = addr.checked_add(len) else { return false };
-        end <= self.user.end || self.space.vdso().is_some_and(|(at, _)| addr >= at.start && end <= at.end)
+        end <= self.user.end || self.vdso().is_some_and(|(at, _)| addr >= at.start && end <= at.end)
     }
 
     /// Calls `each` for the pieces of a range with how many bytes came before.

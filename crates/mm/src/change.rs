@@ -200,7 +200,14 @@ impl MemoryManager {
             }
         }
         if !changes.ops.is_empty() {
-            state.gone |= apply_all(&*self.space, &changes.ops).is_err();
+            match self.space.get() {
+                Some(space) => state.gone |= apply_all(&**space, &changes.ops).is_err(),
+                // Faults bring in what is needed.
+                None => {
+                    state.runs.forget_installed();
+                    state.patches.forget_installed();
+                }
+            }
             changes.ops.clear();
         }
         // A process that is being killed may take a while to die: what it had mapped waits for the end.

@@ -74,6 +74,7 @@ impl MemoryManager {
                 }
             }
             self.install(state, changes, addr, want);
+            self.learn(addr);
             Ok(())
         })
     }

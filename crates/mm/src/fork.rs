@@ -2,6 +2,7 @@
 
 use crate::change::{Changes, run_access};
 use crate::prot::{NO_ACCESS, VmaFlags};
+use crate::resident::{COPY_MIN, block, clip};
 use crate::runs::{Kind, Memory, Run, Runs};
 use crate::vma::Vma;
 use crate::{Limits, MemoryManager, State};
@@ -11,7 +12,7 @@ use host::frames::{AllocOptions, FrameRange};
 use platform::{Access, AddressSpace};
 use std::sync::Arc;
 
-/// Runs up to the first size are copied when forking, up to the second in all.
+/// Runs up to the first size are copied when forking, up to the second in all; twice that if all is certain to be needed.
 const EAGER_RUN: u64 = 64 << 10;
 const EAGER_TOTAL: u64 = 256 << 10;
 
@@ -23,14 +24,16 @@ impl MemoryManager {
     /// thread at its first write thereafter. Copies made here, before that, could miss a write and have a later one.
     #[must_use]
     pub fn fork(&self, space: Arc<dyn AddressSpace>, alone: bool) -> Arc<MemoryManager> {
-        let child = MemoryManager::new(
+        let learnt = self.habit.fork();
+        let child = MemoryManager::with_habit(
             self.frames.clone(),
-            space,
             self.patcher.clone(),
             self.user.clone(),
             self.layout,
             Limits::default(),
+            Some((self.habit.clone(), learnt)),
         );
+        child.move_in(space);
         let observer = child.observer();
         self.change(|state, changes| {
             // Locked already while files learn of it, so that a truncation waits for its pages.
@@ -39,14 +42,15 @@ impl MemoryManager {
             copy.limits = state.limits;
             copy.program = state.program.clone();
             self.copy_patches(state, &mut copy);
-            child.space.set_patches(copy.patches.sites());
+            child.tell_sites(&copy);
             let inherited: Vec<(u64, Vma)> = state
                 .vmas
                 .iter()
                 .filter(|(_, vma)| !vma.flags.contains(VmaFlags::DONTFORK))
                 .map(|(start, vma)| (start, vma.clone()))
                 .collect();
-            let mut eager = if alone { EAGER_TOTAL } else { 0 };
+            let budget = if alone { EAGER_TOTAL << u32::from(learnt) } else { 0 };
+            let mut sharing = Sharing { budget, learnt, cow: NO_ACCESS, own: NO_ACCESS };
             let kept = lent_pages(state);
             self.guard(state, &kept);
             for (start, mut vma) in inherited {
@@ -57,7 +61,7 @@ impl MemoryManager {
                     for part in kept.iter().filter(|part| (start..vma.end).contains(&part.start)) {
                         self.copy_lent(state, &mut copy.runs, part.clone());
                     }
-                    self.share_pages(state, changes, &mut copy.runs, &mut eager, start, &vma);
+                    self.share_pages(state, changes, &mut copy.runs, &mut sharing, start, &vma);
                 }
                 copy.vmas.insert(start, vma, &mut changes.doomed);
             }
@@ -90,14 +94,15 @@ impl MemoryManager {
         let Some(old) = run.frames(start).map(|frames| frames.slice(part.start - start, part.end - part.start)) else {
             return;
         };
-        if let Some(new) = self.copy_of(old) {
+        if let Some(new) = self.copy_of(old, None) {
             let memory = Memory::Frames(new.start);
             copy.insert(part.start, Run { end: part.end, memory, installed: NO_ACCESS, filled: true, ..run.clone() });
         }
     }
 
-    fn copy_of(&self, old: FrameRange) -> Option<FrameRange> {
-        let new = self.frames.alloc(old.len(), AllocOptions { overwritten: true, at: None }).ok()?;
+    /// Copies frames to others, if possible from `at` on.
+    fn copy_of(&self, old: FrameRange, at: Option<u64>) -> Option<FrameRange> {
+        let new = self.frames.alloc(old.len(), AllocOptions { overwritten: true, at }).ok()?;
         if self.frames.range(new).copy_from(&self.frames.range(old)).is_err() {
             self.frames.dec(new);
             return None;
@@ -111,17 +116,38 @@ impl MemoryManager {
         state: &mut State,
         changes: &mut Changes,
         copy: &mut Runs,
-        eager: &mut u64,
+        sharing: &mut Sharing,
         start: u64,
         vma: &Vma,
     ) {
-        let access = run_access(vma.prot, vma.shared(), Kind::Cow);
+        sharing.cow = run_access(vma.prot, vma.shared(), Kind::Cow);
+        sharing.own = run_access(vma.prot, vma.shared(), Kind::Own);
         let copied: Vec<Range<u64>> = copy.overlapping(start..vma.end).map(|(start, run)| start..run.end).collect();
         let ends = copied.iter().map(|part| part.start).chain([vma.end]);
         let starts = [start].into_iter().chain(copied.iter().map(|part| part.end));
         for range in starts.zip(ends).map(|(start, end)| start..end).filter(|range| !range.is_empty()) {
-            self.share_range(state, changes, copy, eager, range, access);
+            let mut at = range.start;
+            for cut in self.cuts(state, range.clone()).into_iter().chain([range.end]).filter(|cut| *cut > range.start) {
+                self.share_range(state, changes, copy, sharing, at..cut);
+                at = cut;
+            }
         }
+    }
+
+    /// The ends of blocks that are to be copied out of larger runs.
+    fn cuts(&self, state: &State, range: Range<u64>) -> Vec<u64> {
+        let mut cuts = Vec::new();
+        for addr in self.habit.to_copy(range.clone()) {
+            let Some((start, run)) = state.runs.find(addr).filter(|(start, run)| run.end - start > COPY_MIN) else {
+                continue;
+            };
+            let block = clip(clip(block(addr, COPY_MIN), &(start..run.end)), &range);
+            if cuts.last() != Some(&block.end) {
+                cuts.extend([block.start, block.end]);
+            }
+        }
+        cuts.dedup();
+        cuts
     }
 
     fn share_range(
@@ -129,21 +155,20 @@ impl MemoryManager {
         state: &mut State,
         changes: &mut Changes,
         copy: &mut Runs,
-        eager: &mut u64,
+        sharing: &mut Sharing,
         range: Range<u64>,
-        access: Access,
     ) {
         state.runs.modify(range, |start, run| {
-            if let Some(copied) = self.copy_eagerly(start, run, eager) {
+            if let Some(copied) = self.copy_eagerly(copy, start, run, sharing) {
                 copy.insert(start, copied);
                 return;
             }
             if run.kind == Kind::Own {
                 run.kind = Kind::Cow;
-                run.access = access;
+                run.access = sharing.cow;
                 if run.installed.write {
-                    run.installed = access;
-                    changes.protect(start..run.end, access);
+                    run.installed = sharing.cow;
+                    changes.protect(start..run.end, sharing.cow);
                 }
             }
             if let Some(frames) = run.frames(start) {
@@ -153,16 +178,34 @@ impl MemoryManager {
         });
     }
 
-    /// Copies a small run that the guest writes to: two faults cost far more.
-    fn copy_eagerly(&self, start: u64, run: &Run, budget: &mut u64) -> Option<Run> {
+    /// Copies a small run that is likely to be written to: two faults cost far more.
+    fn copy_eagerly(&self, copy: &Runs, start: u64, run: &Run, sharing: &mut Sharing) -> Option<Run> {
         let len = run.end - start;
-        if run.kind != Kind::Own || !run.installed.write || len > EAGER_RUN.min(*budget) {
+        let likely = match sharing.learnt {
+            true => run.kind != Kind::File && sharing.own.write && self.habit.copies(start..run.end),
+            false => run.kind == Kind::Own && run.installed.write,
+        };
+        if !likely || len > EAGER_RUN.min(sharing.budget) {
             return None;
         }
-        let new = self.copy_of(run.frames(start)?)?;
-        *budget -= len;
-        Some(Run { memory: Memory::Frames(new.start), installed: NO_ACCESS, filled: true, ..run.clone() })
+        let below = copy.ending_at(start).and_then(|(start, run)| run.frames(start));
+        let new = self.copy_of(run.frames(start)?, below.map(|frames| frames.end))?;
+        sharing.budget -= len;
+        let memory = Memory::Frames(new.start);
+        let (kind, access) = (Kind::Own, sharing.own);
+        Some(Run { end: run.end, memory, kind, access, installed: NO_ACCESS, filled: true })
     }
+}
+
+/// How the pages of the present mapping come to be the copy's.
+struct Sharing {
+    /// So many bytes may be copied yet.
+    budget: u64,
+    /// It is known what earlier forks needed.
+    learnt: bool,
+    /// Access to its pages that both sides have, and to those that one of them has.
+    cow: Access,
+    own: Access,
 }
 
 /// The guest's private pages that host calls are writing to.

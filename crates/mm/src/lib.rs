@@ -18,6 +18,7 @@ mod change;
 mod detach;
 mod fault;
 mod fork;
+mod habit;
 mod inspect;
 mod layout;
 mod map;
@@ -45,6 +46,7 @@ pub use shared::SharedMemory;
 pub use user_io::{UserRange, UserSink, UserSource};
 pub use vma::{MAX_MAP_COUNT, Totals};
 
+use abi::{Errno, PAGE_SIZE};
 use core::any::Any;
 use core::ops::Range;
 use host::frames::{FrameAllocator, FrameRange};
@@ -119,32 +121,53 @@ pub(crate) struct State {
     pub lent: Vec<FrameRange>,
 }
 
+/// The page that an address is in.
+pub(crate) fn page(addr: u64) -> u64 {
+    addr & !(PAGE_SIZE - 1)
+}
+
 /// A guest's address space, shared by the tasks that were cloned with `CLONE_VM`.
 pub struct MemoryManager {
     id: u64,
     this: Weak<MemoryManager>,
     frames: Arc<FrameAllocator>,
-    space: Arc<dyn AddressSpace>,
+    /// Empty until its program is to run.
+    space: OnceLock<Arc<dyn AddressSpace>>,
     patcher: Option<Arc<dyn Patcher>>,
     user: Range<u64>,
     layout: Layout,
     state: Mutex<State>,
+    habit: Arc<habit::Habit>,
+    /// It is a fork, of which others are to learn.
+    learns: bool,
     /// Its contexts of asynchronous I/O (Linux's `ioctx_table`), kept for the system calls that make them.
     pub aio: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl MemoryManager {
-    /// An empty address space: what `execve` starts from. `user` is [`platform::Platform::user_range`], `patcher` what
-    /// patches system call sites, if that is wanted.
+    /// Empty memory: what `execve` starts from. `user` is [`platform::Platform::user_range`], `patcher` what patches system
+    /// call sites, if that is wanted. Guests see none of it before it is [moved in](MemoryManager::move_in).
     #[must_use]
     pub fn new(
         frames: Arc<FrameAllocator>,
-        space: Arc<dyn AddressSpace>,
         patcher: Option<Arc<dyn Patcher>>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
     ) -> Arc<MemoryManager> {
+        MemoryManager::with_habit(frames, patcher, user, layout, limits, None)
+    }
+
+    /// The same; `parents` is the habit of the one that this is a fork of, and whether to begin with it.
+    fn with_habit(
+        frames: Arc<FrameAllocator>,
+        patcher: Option<Arc<dyn Patcher>>,
+        user: Range<u64>,
+        layout: Layout,
+        limits: Limits,
+        parents: Option<(Arc<habit::Habit>, bool)>,
+    ) -> Arc<MemoryManager> {
+        let (habit, learns) = parents.unwrap_or_default();
         let state = State {
             vmas: vma::VmaSet::default(),
             runs: runs::Runs::default(),
@@ -167,11 +190,13 @@ impl MemoryManager {
             id,
             this: this.clone(),
             frames,
-            space,
+            space: OnceLock::new(),
             patcher,
             user,
             layout,
             state: Mutex::new(rank::VMAS, state),
+            habit,
+            learns,
             aio: OnceLock::new(),
         })
     }
@@ -182,10 +207,33 @@ impl MemoryManager {
         self.id
     }
 
+    /// Lets guest threads see this memory in `space`, which must be empty. To be done once.
+    pub fn move_in(&self, space: Arc<dyn AddressSpace>) {
+        let first = self.space.set(space);
+        debug_assert!(first.is_ok(), "moved in twice");
+    }
+
     /// What guest threads of this memory manager run in.
+    ///
+    /// # Errors
+    /// `ENOMEM` if it is in none yet.
+    pub fn address_space(&self) -> Result<&Arc<dyn AddressSpace>, Errno> {
+        self.space.get().ok_or(Errno::ENOMEM)
+    }
+
+    /// Gives its address space back, empty, to another memory manager. `None` if somebody else still uses this one, or if the
+    /// address space has failed.
     #[must_use]
-    pub fn address_space(&self) -> &Arc<dyn AddressSpace> {
-        &self.space
+    pub fn move_out(self: Arc<Self>) -> Option<Arc<dyn AddressSpace>> {
+        let mut mm = Arc::try_unwrap(self).ok()?;
+        if mm.state.get_mut().gone {
+            return None;
+        }
+        let space = mm.space.take()?;
+        let everything = MapOp::Unmap { addr: mm.user.start, len: mm.user.end - mm.user.start };
+        let emptied = space.apply(&[everything]);
+        space.set_patches(Arc::default());
+        emptied.ok().map(|()| space)
     }
 
     /// The allocator of its memory.
@@ -274,14 +322,14 @@ impl Drop for MemoryManager {
             freed.into_iter().for_each(|range| frames.dec(range));
             drop(files);
         };
-        if state.installed_bound == 0 {
-            free();
-        } else if bytes <= LATE_MAX && !state.gone {
-            self.space.at_end(Box::new(free));
-        } else {
-            let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
-            let _ = self.space.apply(&[everything]);
-            free();
+        match self.space.get() {
+            Some(space) if state.installed_bound > 0 && (bytes > LATE_MAX || state.gone) => {
+                let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
+                let _ = space.apply(&[everything]);
+                free();
+            }
+            Some(space) if state.installed_bound > 0 => space.at_end(Box::new(free)),
+            _ => free(),
         }
         drop(vmas);
     }

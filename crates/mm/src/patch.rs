@@ -7,7 +7,7 @@
 
 use crate::change::Changes;
 use crate::prot::{Prot, READ};
-use crate::{MemoryManager, State};
+use crate::{MemoryManager, State, page};
 use abi::PAGE_SIZE;
 use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
@@ -108,10 +108,6 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-fn page(addr: u64) -> u64 {
-    addr & !(PAGE_SIZE - 1)
-}
-
 impl MemoryManager {
     /// Takes note of a trap from a `syscall` instruction at `site`, and patches it once that is worth it.
     pub fn note_trap(&self, site: u64) {
@@ -209,7 +205,7 @@ impl MemoryManager {
     fn install_patch(&self, state: &mut State, changes: &mut Changes, patch: Arc<Patch>, prot: Prot) -> Option<()> {
         self.write_code(state, changes, patch.at, &patch.jump, prot)?;
         Arc::make_mut(&mut state.patches.sites).insert(patch);
-        self.space.set_patches(state.patches.sites.clone());
+        self.tell_sites(state);
         Some(())
     }
 
@@ -296,7 +292,14 @@ impl MemoryManager {
                 self.write_code(state, changes, patch.at, &patch.original, prot);
             }
         }
-        self.space.set_patches(state.patches.sites.clone());
+        self.tell_sites(state);
+    }
+
+    /// Lets the platform know which sites are patched.
+    pub(crate) fn tell_sites(&self, state: &State) {
+        if let Some(space) = self.space.get() {
+            space.set_patches(state.patches.sites());
+        }
     }
 
     /// Makes room for something of the guest's where trampolines may be.
@@ -305,7 +308,7 @@ impl MemoryManager {
             let shadow = state.patches.shadows.swap_remove(at);
             self.put_back(state, changes, shadow.text);
             Arc::make_mut(&mut state.patches.sites).forget_trampolines(shadow.range);
-            self.space.set_patches(state.patches.sites.clone());
+            self.tell_sites(state);
             for (at, (frames, installed)) in shadow.pages {
                 if installed {
                     changes.unmap(at..at + PAGE_SIZE);
@@ -321,7 +324,7 @@ impl MemoryManager {
             return;
         }
         if !state.patches.forget(range.clone()).is_empty() {
-            self.space.set_patches(state.patches.sites.clone());
+            self.tell_sites(state);
         }
         let done = |s: &Shadow| range.start <= s.text.start && s.text.end <= range.end;
         while let Some(at) = state.patches.shadows.iter().position(done) {
@@ -341,6 +344,9 @@ impl MemoryManager {
                     changes.push(self.trampoline_op(*at, *frames));
                 }
             }
+        }
+        if found && self.learns {
+            self.habit.called();
         }
         found
     }

@@ -5,7 +5,7 @@ use crate::fault::FaultError;
 use crate::prot::{NO_ACCESS, Prot, VmaFlags, allows};
 use crate::runs::{Kind, Memory, Run};
 use crate::vma::{FileMapping, STACK_GUARD, Vma};
-use crate::{MemoryManager, State};
+use crate::{MemoryManager, State, page};
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
@@ -22,7 +22,7 @@ const RUN_MAX: u64 = 2 << 20;
 const RUN_WHOLE: u64 = 256 << 10;
 /// How much is copied at a write to a shared page: the least, the most where copies go on from one to the next, and how
 /// much when an address space is badly fragmented.
-const COPY_MIN: u64 = 16 << 10;
+pub(crate) const COPY_MIN: u64 = 16 << 10;
 const COPY_MAX: u64 = 64 << 10;
 const COPY_FRAGMENTED: u64 = 1 << 20;
 const FRAGMENTED: usize = 16 << 10;
@@ -42,12 +42,12 @@ struct Place {
     file: Option<(Arc<FileMapping>, u64)>,
 }
 
-fn block(addr: u64, size: u64) -> Range<u64> {
+pub(crate) fn block(addr: u64, size: u64) -> Range<u64> {
     let start = addr & !(size - 1);
     start..start.saturating_add(size)
 }
 
-fn clip(range: Range<u64>, to: &Range<u64>) -> Range<u64> {
+pub(crate) fn clip(range: Range<u64>, to: &Range<u64>) -> Range<u64> {
     range.start.max(to.start)..range.end.min(to.end)
 }
 
@@ -62,10 +62,6 @@ fn fitted(addr: u64, size: u64, gap: &Range<u64>) -> Range<u64> {
         }
     }
     range
-}
-
-fn page(addr: u64) -> u64 {
-    addr & !(PAGE_SIZE - 1)
 }
 
 /// What pages of the file, as addresses, exist.
@@ -265,6 +261,9 @@ impl MemoryManager {
             return Err(FaultError::ACCESS);
         }
         let run_range = clip(start..run.end, &place.vma);
+        if run.kind == Kind::Cow {
+            self.habit.written(addr);
+        }
         if run.kind == Kind::Cow
             && let Some(frames) = run.frames(start)
             && let Some(sole) = self.sole(addr, start, &run_range, frames)
@@ -378,20 +377,45 @@ impl MemoryManager {
                 changes.protect(start..run.end, run.access);
             });
         }
-        // A fork begins with nothing installed, and will need most of what its parent had.
-        let (near, most) = match state.installed_bound {
-            0 => (self.user.clone(), ALL_RUNS),
-            _ => (addr.saturating_sub(AROUND)..addr.saturating_add(AROUND), AROUND_RUNS),
-        };
+        if state.installed_bound == 0 {
+            self.install_first(state, changes);
+        }
+        if self.learns || state.installed_bound == 0 {
+            return;
+        }
+        let near = addr.saturating_sub(AROUND)..addr.saturating_add(AROUND);
         let others: Vec<Range<u64>> = state
             .runs
             .overlapping(near)
-            .filter(|(_, run)| run.installed == NO_ACCESS && run.access != NO_ACCESS)
+            .filter(|(_, run)| run.waits())
             .map(|(start, run)| start..run.end)
-            .take(most)
+            .take(AROUND_RUNS)
             .collect();
         for other in others {
             self.install_run(state, changes, other);
+        }
+    }
+
+    /// With the first page of all, installs what is ready: for a fork that learns, what earlier ones needed.
+    fn install_first(&self, state: &mut State, changes: &mut Changes) {
+        if !self.learns {
+            let ready: Vec<Range<u64>> = state
+                .runs
+                .overlapping(self.user.clone())
+                .filter(|(_, run)| run.waits())
+                .map(|(start, run)| start..run.end)
+                .take(ALL_RUNS)
+                .collect();
+            ready.into_iter().for_each(|range| self.install_run(state, changes, range));
+            return;
+        }
+        for addr in self.habit.wanted(self.user.clone()) {
+            let Some((start, run)) = state.runs.find(addr).filter(|(_, run)| run.waits()) else { continue };
+            let range = start..run.end;
+            self.install_run(state, changes, range);
+        }
+        if self.habit.wants_trampolines() {
+            self.install_trampolines(state, changes, 0);
         }
     }
 

@@ -76,6 +76,11 @@ impl Run {
         }
     }
 
+    /// The guest may have its pages, but they are not installed.
+    pub fn waits(&self) -> bool {
+        self.installed == NO_ACCESS && self.access != NO_ACCESS
+    }
+
     fn tail(&self, start: u64, at: u64) -> Run {
         Run { memory: self.memory.advanced(at - start), ..self.clone() }
     }

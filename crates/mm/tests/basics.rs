@@ -5,6 +5,7 @@ mod support;
 use abi::Errno;
 use abi::raw::general as raw;
 use host::io::{Sink, Source};
+use platform::Access;
 use support::*;
 use vizor_mm::{FaultError, FutexKey, UserSink, UserSource};
 
@@ -136,6 +137,44 @@ fn forks_copy_on_write_both_ways() {
     world.mm.munmap(at, 1 << 20).unwrap();
     world.mm.munmap(shared, 1 << 20).unwrap();
     assert_eq!(world.frames.usage().used, 0);
+}
+
+#[test]
+fn forks_begin_with_what_earlier_ones_needed() {
+    let world = World::new();
+    let [read, written, other] = [16 << 20, 32 << 20, 48 << 20].map(|at| world.map_at(at, 4 * PAGE));
+    [read, written, other].iter().for_each(|at| world.guest_write(*at, 1).unwrap());
+    let seen = |child: &World| [read, written, other].map(|at| child.space.access_at(at));
+    let (r, rw) = (Access { read: true, ..Access::default() }, Access { read: true, write: true, execute: false });
+    // The first fork gets all, with its own copies; the second what it asks for.
+    let first = world.fork(true);
+    first.guest_read(other).unwrap();
+    assert_eq!(seen(&first), [Some(rw); 3]);
+    let second = world.fork(true);
+    second.guest_read(read).unwrap();
+    assert_eq!(seen(&second), [Some(r), None, None]);
+    second.guest_write(written, 2).unwrap();
+    // The third is ready for the same.
+    let third = world.fork(true);
+    third.guest_read(read).unwrap();
+    assert_eq!(seen(&third), [Some(r), Some(rw), None]);
+    third.guest_write(written, 3).unwrap();
+    let bytes = [&world, &first, &second, &third].map(|world| world.guest_read(written).unwrap());
+    assert_eq!(bytes, [1, 1, 2, 3]);
+    assert_eq!(third.guest_read(other), Ok(1));
+}
+
+#[test]
+fn an_address_space_changes_hands_empty() {
+    let world = World::new();
+    let at = world.anon(64 << 10);
+    world.guest_write(at, 1).unwrap();
+    let watched = world.mm.clone();
+    assert!(watched.move_out().is_none());
+    let World { frames, space, mm } = world;
+    let moved = mm.move_out().unwrap();
+    assert_eq!((space.mapped_pages(), frames.usage().used), (0, 0));
+    drop(moved);
 }
 
 #[test]

@@ -152,6 +152,9 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// `EAGAIN` or `ENOMEM` when the host gives no more processes or memory.
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+
+    /// The same if one is ready, and a processor on which the one that it replaces can end at the same time.
+    fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>>;
 }
 
 /// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then, but
@@ -203,6 +206,9 @@ pub trait Context: Send {
 
     /// The state that calls on the thread itself may change without an exit.
     fn local(&self) -> Arc<dyn LocalState>;
+
+    /// Makes it, after [`Context::unfold`], as one that was just made: for another program in the same address space.
+    fn renew(&mut self);
 
     /// A handle with which other threads stop a running [`Context::switch`].
     fn interrupter(&self) -> Arc<dyn Interrupter>;

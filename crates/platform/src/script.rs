@@ -210,6 +210,8 @@ impl Context for ScriptedContext {
 
     fn sleeps(&self, _ended: &dyn Fn() -> bool) {}
 
+    fn renew(&mut self) {}
+
     fn site(&self) -> Option<u64> {
         None
     }
@@ -263,5 +265,9 @@ impl Platform for ScriptedPlatform {
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
         Ok(Arc::new(ScriptedSpace::new()))
+    }
+
+    fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>> {
+        None
     }
 }

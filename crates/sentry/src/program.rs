@@ -93,6 +93,8 @@ pub fn start(
     enter(kernel, &caller, &fs, spec)?;
     let limits = limits(spec);
     let loaded = find(kernel, &caller, &fs, &limits, spec)?;
+    let failed = |errno| Failure::ours(format!("cannot start a process: {}", describe(errno)));
+    loaded.move_in(kernel.platform.new_address_space().map_err(failed)?);
     let first = FirstProcess {
         mm: loaded.mm,
         regs: loaded.regs,
@@ -107,7 +109,7 @@ pub fn start(
         tty,
     };
     ready();
-    kernel.start_first(first).map_err(|errno| Failure::ours(format!("cannot start a process: {}", describe(errno))))
+    kernel.start_first(first).map_err(failed)
 }
 
 /// The caller's resource limits, as far as the sandbox's kernel allows them.

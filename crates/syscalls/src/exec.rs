@@ -7,8 +7,10 @@ use abi::Errno;
 use abi::signal::SIGSEGV;
 use kernel::exec::{ARG_LEN_MAX, LoadError, Program, exec_credentials, load};
 use kernel::{CurrentTask, ExitStatus, SysResult};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use vfs::access::MAY_READ;
 use vfs::{At, WalkFlags, ops};
 
 /// Serves these calls.
@@ -70,7 +72,13 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     walk.set(WalkFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
     let cx = t.walk_cx();
     let at = At { start: start.as_ref().map(|f| f.path()), path: &path };
-    let file = Arc::new(ops::open_exec(&cx, at, walk)?);
+    let readable = Cell::new(true);
+    let open_exec = |at: At<'_>, walk: WalkFlags| {
+        let file = ops::open_exec(&cx, at, walk)?;
+        readable.set(readable.get() && cx.permission(file.path(), MAY_READ).is_ok());
+        Ok(Arc::new(file))
+    };
+    let file = open_exec(at, walk)?;
     let mut bytes = 0;
     let mut argv = strings(t, argv, &mut bytes)?;
     let envp = strings(t, envp, &mut bytes)?;
@@ -93,7 +101,7 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     let program = Program { file, path: shown, argv, envp, fixed };
     let watched = t.traced_by_unprivileged();
     let set_id = |file: &vfs::OpenFile| exec_credentials(t.creds(), file, watched);
-    let mut open = |path: &[u8]| ops::open_exec(&cx, At::cwd(path), WalkFlags::FOLLOW).map(Arc::new);
+    let mut open = |path: &[u8]| open_exec(At::cwd(path), WalkFlags::FOLLOW);
     let loaded = load(&t.kernel, t, &set_id, &limits, program, &mut open);
     drop(cx);
     let loaded = match loaded {
@@ -107,7 +115,7 @@ fn exec(t: &mut CurrentTask, dirfd: i32, path: u64, argv: u64, envp: u64, flags:
     if closed && !Arc::ptr_eq(&loaded.exe.place().dentry, &called) {
         return Err(Errno::ENOENT.into());
     }
-    t.exec(loaded)?;
+    t.exec(loaded, readable.get())?;
     // The new program's registers are all set, rax among them.
     Ok(0)
 }

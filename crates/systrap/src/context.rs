@@ -471,6 +471,12 @@ impl Context for SystrapContext {
         self.linger.borrow_mut().wait(&core.lingerers, running, ended);
     }
 
+    fn renew(&mut self) {
+        self.frame.set_vector(self.stub.shared(), None);
+        self.site = None;
+        self.pace = Pace::new();
+    }
+
     fn site(&self) -> Option<u64> {
         self.site
     }

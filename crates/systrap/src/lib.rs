@@ -134,6 +134,12 @@ impl Systrap {
     }
 }
 
+impl Systrap {
+    fn space(&self, stub: Arc<Stub>) -> Arc<dyn AddressSpace> {
+        Arc::new(Space { stub, format: self.format, _handle: Arc::clone(&self.handle) })
+    }
+}
+
 impl Platform for Systrap {
     fn user_range(&self) -> Range<u64> {
         layout::USER_RANGE
@@ -153,8 +159,11 @@ impl Platform for Systrap {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
-        let stub = self.handle.core.take_stub()?;
-        Ok(Arc::new(Space { stub, format: self.format, _handle: Arc::clone(&self.handle) }))
+        self.handle.core.take_stub().map(|stub| self.space(stub))
+    }
+
+    fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>> {
+        self.handle.core.spare_stub().map(|stub| self.space(stub))
     }
 }
 

@@ -17,16 +17,18 @@ use abi::Errno;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use lock::{Mutex, rank};
 use platform::Gone;
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Resource, WaitId, WaitIdOptions, getrlimit, pidfd_open, waitid};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
-/// Stubs kept ready at most: enough for a pipeline of two programs, which take two each, one to fork and one to execute; and
-/// one that is only taken to be the zygote's heir. Before that many have been asked for, one more than that.
-const POOL: usize = 5;
+/// Stubs kept ready at most: for two programs, of which one forks, and one that is only taken to be the zygote's heir.
+/// Before that many have been asked for, one more than that.
+const POOL: usize = 4;
+/// How long the first process has to ask for a second, before one is made ready: many are over by then.
+const FIRST: Timespec = Timespec { tv_sec: 0, tv_nsec: 15_000_000 };
 /// More threads than these are not moved to another core to die.
 const FEW: usize = 4;
 /// The watch thread's own key in the epoll set.
@@ -174,22 +176,41 @@ impl Core {
 
     /// A stub from the pool, or a new one.
     pub fn take_stub(self: &Arc<Core>) -> Result<Arc<Stub>, Errno> {
-        let mut pool = self.pool.lock();
-        let ready = if pool.len() > 1 { pool.pop() } else { None };
-        drop(pool);
         self.taken.fetch_add(1, Ordering::Relaxed);
-        let stub = match ready {
-            Some(stub) if !stub.life().dead() => Ok(stub),
+        let stub = match self.ready_stub() {
+            Some(stub) => Ok(stub),
             // A host that gives no more leaves the last of the pool, else kept for when the zygote dies.
             _ => self.create_stub().or_else(|error| {
                 let last = self.pool.lock().pop();
                 last.filter(|stub| !stub.life().dead()).ok_or(error)
             }),
         };
-        // What takes this stub's place is made on another core, if there is one.
+        self.refill();
+        stub
+    }
+
+    /// A stub from the pool, if there is a core on which another can take its place.
+    pub fn spare_stub(&self) -> Option<Arc<Stub>> {
+        if self.running.load(Ordering::Relaxed) + 1 >= self.cores {
+            return None;
+        }
+        let stub = self.ready_stub()?;
+        self.refill();
+        Some(stub)
+    }
+
+    /// All but the last of the pool.
+    fn ready_stub(&self) -> Option<Arc<Stub>> {
+        let mut pool = self.pool.lock();
+        let ready = if pool.len() > 1 { pool.pop() } else { None };
+        drop(pool);
+        ready.filter(|stub| !stub.life().dead())
+    }
+
+    /// What takes a stub's place is made on another core, if there is one.
+    fn refill(&self) {
         self.aside.lock().keep_away();
         self.wake();
-        stub
     }
 
     /// Ends the thread, and with it all stubs.
@@ -264,10 +285,15 @@ impl Core {
 
     fn watch(self: &Arc<Core>) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
+        let mut late = false;
         while !self.stop.load(Ordering::SeqCst) {
-            self.fill_pool();
+            let early = !late && self.taken.load(Ordering::Relaxed) <= 1;
+            if !early {
+                self.fill_pool();
+            }
             events.clear();
-            let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None);
+            let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), early.then_some(&FIRST));
+            late |= early && events.is_empty();
             for event in &events {
                 match event.data.u64() {
                     WAKE => {

@@ -260,14 +260,14 @@ fn alone_stubs_end() {
                 assert_eq!(context.switch(&mut start(0)), Exit::Syscall);
             }
         }
-        settle(6);
+        settle(5);
         // The pool has grown, and shared files of dead stubs are kept for as many new ones as it holds.
         eventually(|| descriptors() <= before + 20);
 
         // The zygote is the oldest. Without it the platform goes on, and again.
         for _ in 0..2 {
             // Its heir comes from the pool, which is to be full.
-            settle(6);
+            settle(5);
             let oldest = children().into_iter().min().and_then(rustix::process::Pid::from_raw).expect("zygote");
             rustix::process::kill_process(oldest, rustix::process::Signal::KILL).expect("kill");
             eventually(|| !alive(oldest.as_raw_nonzero().get()));

@@ -294,3 +294,65 @@ CASE(random_damage)
 		seed = number;
 	}
 }
+
+/* Exits with 1 if the vector state is not as new, else with 10 and whether the process is dumpable. */
+extern const unsigned char probe[], probe_end[];
+__asm__(".pushsection .rodata\n"
+	"probe: push %rax\n stmxcsr (%rsp)\n cmpl $0x1f80, (%rsp)\n jne 1f\n"
+	"fnstcw (%rsp)\n cmpw $0x37f, (%rsp)\n jne 1f\n"
+	"movq %xmm15, %rax\n test %rax, %rax\n jne 1f\n"
+	"mov $157, %eax\n mov $3, %edi\n syscall\n"
+	"lea 10(%rax), %edi\n jmp 2f\n"
+	"1: mov $1, %edi\n"
+	"2: mov $231, %eax\n syscall\n"
+	"probe_end: .popsection");
+
+static void put_probe(void)
+{
+	struct image *i = whole(ET_DYN);
+	memcpy(i->text + 16, probe, probe_end - probe);
+	put("program", i, sizeof *i);
+}
+
+static void spoil_vector_state(void)
+{
+	unsigned mxcsr = 0x9fc0;
+	unsigned short control = 0x27f;
+	uint64_t some = 0x123456789;
+	__asm__ volatile("ldmxcsr %0\n fldcw %1\n movq %2, %%xmm15" ::"m"(mxcsr), "m"(control), "m"(some) : "xmm15");
+}
+
+/* Also with more to run than there are processors. */
+CASE(vector_state_is_new)
+{
+	put_probe();
+	pid_t busy[4];
+	for (int i = 0; i < 4; i++) {
+		CHILD(p) {
+			for (;;)
+				__asm__ volatile("pause");
+		}
+		busy[i] = p;
+		for (int j = 0; j < 5; j++) {
+			spoil_vector_state();
+			EXPECT_STR(outcome("./program"), "exit 11");
+		}
+	}
+	for (int i = 0; i < 4; i++) {
+		EXPECT_OK(kill(busy[i], SIGKILL));
+		EXPECT_KILLED(busy[i], SIGKILL);
+	}
+}
+
+/* Nobody may look into a process whose program its user can't read. */
+CASE(unreadable_programs_are_not_dumpable)
+{
+	needs_root();
+	EXPECT_OK(chmod(".", 0755));
+	put_probe();
+	EXPECT_OK(chmod("program", 0711));
+	EXPECT_STR(outcome("./program"), "exit 11");
+	become_user(1000, 1000);
+	EXPECT_ERRNO(open("program", O_RDONLY), EACCES);
+	EXPECT_STR(outcome("./program"), "exit 10");
+}

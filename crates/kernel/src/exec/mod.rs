@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use abi::Errno;
 use host::io::SliceSink;
 use mm::{Layout, MemoryManager};
-use platform::Registers;
+use platform::{AddressSpace, Context, Registers};
 use std::sync::Arc;
 use vfs::{CallState, Caller, Credentials, Executable, IoCx, OpenFile};
 
@@ -47,7 +47,7 @@ pub struct Program {
 
 /// A program in memory.
 pub struct Loaded {
-    /// Its memory.
+    /// Its memory, which is in no address space yet.
     pub mm: Arc<MemoryManager>,
     /// Its first registers.
     pub regs: Registers,
@@ -57,6 +57,21 @@ pub struct Loaded {
     pub name: Vec<u8>,
     /// Whom it runs as.
     pub creds: Credentials,
+}
+
+impl Loaded {
+    /// Lets its memory be seen in an empty address space.
+    pub fn move_in(&self, space: Arc<dyn AddressSpace>) {
+        self.mm.move_in(space);
+        self.mm.bring_program();
+        self.mm.warm(self.regs.rip, self.regs.rsp);
+    }
+
+    /// The same, with a thread to run it.
+    fn place(&self, space: Arc<dyn AddressSpace>) -> Result<Box<dyn Context>, Errno> {
+        self.move_in(space);
+        self.mm.address_space()?.new_context()
+    }
 }
 
 /// Why a program could not be loaded.
@@ -124,14 +139,11 @@ pub fn load(
     let user = kernel.platform.user_range();
     let fixed = program.fixed && !stack::secure(&creds);
     let layout = Layout::new(&user, stack_limit, || if fixed { 0 } else { random_word() });
-    let space = kernel.platform.new_address_space()?;
     let patcher = kernel.platform.patcher();
     let limits = crate::memory_limits(limits, &creds);
-    let mm = MemoryManager::new(kernel.frames.clone(), space, patcher, user, layout, limits);
+    let mm = MemoryManager::new(kernel.frames.clone(), patcher, user, layout, limits);
     let image = elf::load(&mm, &kernel.mounts.root(), &program.file, parts, layout).map_err(LoadError::Fatal)?;
     let regs = stack::build(&mm, kernel, &creds, &program, &image).map_err(LoadError::Fatal)?;
-    mm.bring_program();
-    mm.warm(regs.rip, regs.rsp);
     Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })
 }
 

@@ -3,11 +3,13 @@
 use super::Loaded;
 use crate::error::SysErr;
 use crate::fd_table::drop_table;
+use crate::group::ExitStatus;
 use crate::task::CurrentTask;
 use crate::work::bits;
 use abi::Errno;
 use abi::signal::AltStack;
-use platform::LocalState;
+use mm::MemoryManager;
+use platform::{Context, LocalState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::wait::Events;
@@ -53,29 +55,28 @@ pub fn exec_credentials(old: &Credentials, file: &OpenFile, watched: bool) -> Re
 }
 
 impl CurrentTask {
-    /// Becomes the loaded program. After the other threads are gone there is no way back.
+    /// Becomes the loaded program, whose files the caller may read if that is `readable`. After the other threads are gone there
+    /// is no way back.
     ///
     /// # Errors
     /// Only before that point: no context, or the process is ending.
-    pub fn exec(&mut self, loaded: Loaded) -> Result<(), SysErr> {
+    pub fn exec(&mut self, loaded: Loaded, readable: bool) -> Result<(), SysErr> {
         let old_tid = self.tid();
-        let context = loaded.mm.address_space().new_context()?;
+        let space = match self.may_keep_space(&loaded, readable) {
+            true => self.kernel.platform.spare_address_space(),
+            false => Some(self.kernel.platform.new_address_space()?),
+        };
+        let context = space.map(|space| loaded.place(space)).transpose()?;
         let gains = self.check_gain(&loaded.creds)?;
         self.become_only_thread()?;
         self.release_futexes();
         self.kernel.timers.exec(&self.group);
-        self.work.set_interrupter(Some(context.interrupter()));
-        self.move_local(context.local());
-        let old_context = std::mem::replace(&mut self.context, context);
-        let old_mm = std::mem::replace(&mut self.mm, loaded.mm.clone());
-        let old = {
-            let mut inner = self.task.inner.lock();
-            (inner.mm.replace(loaded.mm), inner.exe.replace(loaded.exe))
-        };
-        // A vfork(2) parent goes on once its memory is its own again; the context must be gone by then.
-        drop(old_context);
-        drop(old);
-        drop(old_mm);
+        let exe = self.task.inner.lock().exe.replace(loaded.exe.clone());
+        drop(exe);
+        match context {
+            Some(context) => self.move_to(context, &loaded),
+            None => self.take_over_space(&loaded)?,
+        }
         self.task.futexes_released.store(false, Ordering::SeqCst);
         self.vfork = None;
         // The call is known by its number still.
@@ -91,9 +92,49 @@ impl CurrentTask {
         (self.clear_child_tid, self.robust_list) = (0, (0, 0));
         (self.restart, self.restart_block) = (None, None);
         self.group.did_exec.store(true, Ordering::Relaxed);
-        self.group.dumpable.store(!gains, Ordering::Relaxed);
+        self.group.dumpable.store(!gains && readable, Ordering::Relaxed);
         self.trace_exec(old_tid);
         Ok(())
+    }
+
+    /// Whether the program can run where the present one does. A guest thread that has been tampered with would follow it there:
+    /// so it must be one that the caller could control anyway.
+    fn may_keep_space(&self, loaded: &Loaded, readable: bool) -> bool {
+        // Each task has two references.
+        readable && *self.creds == loaded.creds && Arc::strong_count(&self.mm) <= 2
+    }
+
+    /// Leaves the present address space for another.
+    fn move_to(&mut self, context: Box<dyn Context>, loaded: &Loaded) {
+        self.work.set_interrupter(Some(context.interrupter()));
+        self.move_local(context.local());
+        // A vfork(2) parent goes on once its memory is its own again; the context must be gone by then.
+        drop(std::mem::replace(&mut self.context, context));
+        drop(self.swap_memory(loaded));
+    }
+
+    /// Empties the present address space for the loaded program. If somebody still looks at it, that takes another after all.
+    fn take_over_space(&mut self, loaded: &Loaded) -> Result<(), SysErr> {
+        let old = self.swap_memory(loaded);
+        if let Some(space) = old.move_out() {
+            loaded.move_in(space);
+            self.context.renew();
+            self.move_local(self.context.local());
+            return Ok(());
+        }
+        match self.kernel.platform.new_address_space().and_then(|space| loaded.place(space)) {
+            Ok(context) => self.move_to(context, loaded),
+            // Too late to fail.
+            Err(_) => self.end_group(ExitStatus::Killed { signal: abi::signal::SIGKILL, core: false }),
+        }
+        Ok(())
+    }
+
+    /// Makes the loaded program's memory the task's, and returns the other, which only the caller still has for it.
+    fn swap_memory(&mut self, loaded: &Loaded) -> Arc<MemoryManager> {
+        let shared = self.task.inner.lock().mm.replace(loaded.mm.clone());
+        drop(shared);
+        std::mem::replace(&mut self.mm, loaded.mm.clone())
     }
 
     /// Nobody may trace a program that has gained privileges but the privileged, from here on.

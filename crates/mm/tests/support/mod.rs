@@ -31,7 +31,8 @@ impl World {
         let space = Arc::new(ScriptedSpace::new());
         let user = platform::script::ScriptedPlatform.user_range();
         let layout = Layout::new(&user, 8 << 20, || 12345);
-        let mm = MemoryManager::new(frames.clone(), space.clone(), None, user, layout, Limits::default());
+        let mm = MemoryManager::new(frames.clone(), None, user, layout, Limits::default());
+        mm.move_in(space.clone());
         World { frames, space, mm }
     }
 
