@@ -15,6 +15,7 @@ use crate::layout::*;
 use crate::linger::Linger;
 use crate::local::Local;
 use crate::pace::{Mover, Pace};
+use crate::passing::{PASSES, Passing};
 use crate::shared::Shared;
 use crate::stub::{Stub, Thread};
 use crate::text::Entry;
@@ -68,6 +69,20 @@ impl Interrupter for Flag {
     }
 }
 
+/// What the stub does before it sleeps: how often it looks for its turn, how often it then yields the core, and how often
+/// it looks at a futex.
+#[derive(Clone, Copy)]
+struct Ways {
+    spins: u32,
+    passes: u32,
+    futex_looks: u32,
+}
+
+impl Ways {
+    /// Of a block that another thread has used.
+    const UNKNOWN: Ways = Ways { spins: u32::MAX, passes: u32::MAX, futex_looks: u32::MAX };
+}
+
 /// One guest thread.
 pub struct SystrapContext {
     stub: Arc<Stub>,
@@ -79,13 +94,14 @@ pub struct SystrapContext {
     pace: Pace,
     ticket: Ticket,
     linger: RefCell<Linger>,
+    passing: Passing,
     mover: Mover,
     /// The registers as the frame has them.
     seen: Option<Registers>,
     /// The stub waits with a call and no frame.
     call: bool,
-    /// What `SPIN` holds.
-    spin: Cell<u32>,
+    /// What the stub has been told.
+    ways: Cell<Ways>,
     /// The task has slept in the kernel since the guest's last turn.
     slept: Cell<bool>,
     /// Since when the stub owes an answer, to an interrupt that it has been told of or to what it was asked for.
@@ -122,10 +138,11 @@ impl SystrapContext {
             pace,
             ticket: Ticket::new(),
             linger: RefCell::new(Linger::new(tid)),
+            passing: Passing::new(),
             mover,
             seen: None,
             call: false,
-            spin: Cell::new(u32::MAX),
+            ways: Cell::new(Ways::UNKNOWN),
             slept: Cell::new(false),
             asked: None,
             site: None,
@@ -139,42 +156,83 @@ impl SystrapContext {
         let stub = Arc::clone(&self.stub);
         if self.slept.take() {
             self.pace.slept();
+            self.linger.get_mut().over();
         }
-        let spins = if self.may_spin(&stub, give == TURN_GUEST) { self.pace.spins() } else { 0 };
-        stub.core().running.fetch_add(1, Ordering::Relaxed);
-        let shared = stub.shared();
-        self.set_spin(spins);
-        let turn = shared.u32(self.head + TURN);
-        if spins != 0 {
-            self.mover.keep_away();
-        }
-        turn.store(give, Ordering::SeqCst);
-        let slept = shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0;
-        if slept {
-            if spins == 0 {
-                self.mover.bring_here();
-            }
-            let _ = futex::wake(turn, Flags::empty(), 1);
-        }
-        let mut now = give;
-        let quick = (0..spins).any(|_| {
-            core::hint::spin_loop();
-            now = turn.load(Ordering::Acquire);
-            ours(now)
-        });
-        if spins != 0 {
-            self.pace.learn(quick && !slept);
-        }
-        let result = if quick { self.alive().map(|()| now) } else { self.sleep(shared, turn) };
-        stub.core().running.fetch_sub(1, Ordering::Relaxed);
+        let core = stub.core();
+        let running = &core.running;
+        let futex_looks = self.linger.get_mut().futex_looks(&core.lingerers, running.load(Ordering::Relaxed));
+        let spins = self.may_spin(&stub, give == TURN_GUEST);
+        running.fetch_add(1, Ordering::Relaxed);
+        let result = if spins { self.spin(&stub, give, futex_looks) } else { self.pass(&stub, give, futex_looks) };
+        running.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
-    /// How long the stub looks for its turn before it sleeps.
-    fn set_spin(&self, spins: u32) {
-        if self.spin.replace(spins) != spins {
-            self.stub.shared().u32(self.head + SPIN).store(spins, Ordering::Relaxed);
+    /// Hands over by spinning.
+    fn spin(&mut self, stub: &Stub, give: u32, futex_looks: u32) -> Result<u32, Gone> {
+        let spins = self.pace.spins();
+        self.set_ways(Ways { spins, passes: 0, futex_looks });
+        self.mover.keep_away();
+        let shared = stub.shared();
+        let (turn, slept) = self.give(shared, give);
+        if slept {
+            let _ = futex::wake(turn, Flags::empty(), 1);
         }
+        let quick = (0..spins).find_map(|_| {
+            core::hint::spin_loop();
+            let now = turn.load(Ordering::Acquire);
+            ours(now).then_some(now)
+        });
+        self.pace.learn(quick.is_some() && !slept);
+        match quick {
+            Some(now) => self.alive().map(|()| now),
+            None => self.sleep(shared, turn),
+        }
+    }
+
+    /// Hands over on this core, by yielding it or by sleeping.
+    fn pass(&mut self, stub: &Stub, give: u32, futex_looks: u32) -> Result<u32, Gone> {
+        let began = Instant::now();
+        let passes = if self.passing.wants(began) && self.mover.is_here() { PASSES } else { 0 };
+        self.set_ways(Ways { spins: 0, passes, futex_looks });
+        let shared = stub.shared();
+        let (turn, slept) = self.give(shared, give);
+        if slept {
+            self.mover.bring_here();
+            let _ = futex::wake(turn, Flags::empty(), 1);
+        }
+        let quick = (0..passes).find_map(|_| {
+            std::thread::yield_now();
+            let now = turn.load(Ordering::Acquire);
+            ours(now).then_some(now)
+        });
+        let result = match quick {
+            Some(now) => self.alive().map(|()| now),
+            None => self.sleep(shared, turn),
+        };
+        self.passing.learn(passes != 0, began);
+        result
+    }
+
+    /// Gives the stub its turn; returns whether it slept, and must be woken.
+    fn give<'a>(&self, shared: &'a Shared, give: u32) -> (&'a AtomicU32, bool) {
+        let turn = shared.u32(self.head + TURN);
+        turn.store(give, Ordering::SeqCst);
+        (turn, shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0)
+    }
+
+    /// Tells the stub.
+    fn set_ways(&self, ways: Ways) {
+        let old = self.ways.replace(ways);
+        let shared = self.stub.shared();
+        let set = |at: usize, old: u32, new: u32| {
+            if old != new {
+                shared.u32(self.head + at).store(new, Ordering::Relaxed);
+            }
+        };
+        set(SPIN, old.spins, ways.spins);
+        set(STUB_PASSES, old.passes, ways.passes);
+        set(FUTEX_LOOKS, old.futex_looks, ways.futex_looks);
     }
 
     /// Whether the next hand-over is to be by spinning, and there are cores for it. If there are not, a `patient` caller
@@ -464,7 +522,7 @@ impl Context for SystrapContext {
     fn sleeps(&self, ended: &dyn Fn() -> bool) {
         self.ticket.give_back(&self.stub.core().crowd);
         // The stub's core is wanted by whoever ends the sleep.
-        self.set_spin(0);
+        self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
         self.slept.set(true);
         let core = self.stub.core();
         let running = core.running.load(Ordering::Relaxed);

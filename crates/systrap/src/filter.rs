@@ -19,11 +19,12 @@ fn high(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
-/// What guest threads may call: a futex in a context block, and `rt_sigreturn` and `sched_yield` from the one place in the
-/// stub that does it (the guests' own calls are the kernel's business).
+/// What guest threads may call: a futex in a context block, and `rt_sigreturn` and `sched_yield` from the places in the
+/// stub that do it (the guests' own calls are the kernel's business).
 pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     let mut p = Program::new();
-    let (trap, futex, sigreturn, sched_yield) = (p.label(), p.label(), p.label(), p.label());
+    let (trap, futex, sigreturn) = (p.label(), p.label(), p.label());
+    let (sched_yield, guests_yield) = (p.label(), p.label());
     p.load(Word::Arch);
     p.jump_unless(Test::Eq(ARCH_X86_64), trap);
     p.load(Word::Number);
@@ -44,6 +45,8 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.place(sigreturn);
     check_place(&mut p, base, Entry::Resume, trap);
     p.place(sched_yield);
+    check_place(&mut p, base, Entry::Pass, guests_yield);
+    p.place(guests_yield);
     check_place(&mut p, base, Entry::Yield, trap);
     p.place(trap);
     p.ret(libc::SECCOMP_RET_TRAP);

@@ -107,6 +107,8 @@ pub const CALL_R9: usize = 56;
 pub const SENTRY_WAITS: usize = 64;
 /// How often the stub looks at `TURN` before it sleeps.
 pub const SPIN: usize = 68;
+/// How often the stub then yields its core before it sleeps.
+pub const STUB_PASSES: usize = 96;
 pub const FS_BASE: usize = 72;
 /// Zero as long as the guest has not set its own.
 pub const GS_BASE: usize = 80;
@@ -124,6 +126,8 @@ pub const ALERT: usize = 520;
 pub const YIELDS: usize = 524;
 /// The thread has been interrupted while it waited with a frame.
 pub const HELD: usize = 560;
+/// How often a futex wait looks again at a word that holds what is expected, before it comes to the Sentry.
+pub const FUTEX_LOOKS: usize = 564;
 /// Where the stub makes a frame: its address, that of its vector state.
 pub const RAISED: usize = 640;
 pub const RAISED_VECTOR: usize = 648;

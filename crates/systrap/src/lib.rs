@@ -52,6 +52,7 @@ mod linger;
 mod local;
 mod mapper;
 mod pace;
+mod passing;
 mod patcher;
 mod ranges;
 mod shared;

@@ -2,15 +2,27 @@
 //!
 //! Two tasks that take turns (a pipe, a lock) wake each other within microseconds. If both are on one core, each turn costs
 //! switches between all threads of both; if on two, to wake an idle core takes longer still. So the one that waits keeps its
-//! core awake, away from the other's, while each hands over to its own guest on its own core. Whether that is worth
-//! while is learnt; a wait that turns out long ends it.
+//! core awake, away from the other's, while each hands over to its own guest on its own core. It does so if its last waits,
+//! awake or not, were short.
 
-use crate::pace::{Mover, Pace};
+use crate::pace::Mover;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use core::time::Duration;
 use rustix::thread::sched_getcpu;
+use std::time::Instant;
 
 /// Looks before sleeping: for some times as long as waking an idle core takes, as the other side may have to be woken first.
 const LOOKS: u32 = 4000;
+/// Looks at a futex: for as long as the two hand-overs take that are saved.
+const FUTEX_LOOKS: u32 = 100;
+/// A wait that was shorter would have ended before sleep. To wake a core that sleeps takes up to 80 µs.
+const SHORT: Duration = Duration::from_micros(150);
+/// So many more short waits than long ones count.
+const CREDIT_MAX: u32 = 24;
+/// From so many on, one waits awake.
+const CREDIT_TRY: u32 = 6;
+/// What a long wait costs.
+const CREDIT_LOSS: u32 = 6;
 
 /// What the tasks share.
 pub struct Cores {
@@ -33,14 +45,16 @@ impl Cores {
 
 /// One task's part in it.
 pub struct Linger {
-    pace: Pace,
+    credit: u32,
+    /// When the present wait began.
+    since: Option<Instant>,
     mover: Option<Mover>,
     id: i32,
 }
 
 impl Linger {
     pub fn new(id: i32) -> Linger {
-        Linger { pace: Pace::new(), mover: None, id }
+        Linger { credit: 0, since: None, mover: None, id }
     }
 
     /// Waits until it has `ended`, or it is time to sleep. `running` says how many guest threads run.
@@ -48,19 +62,40 @@ impl Linger {
         if ended() {
             return;
         }
-        if !self.pace.wants() || running + cores.lingering() >= cores.last.len() {
+        self.since = Some(Instant::now());
+        if !self.awake(cores, running) {
             return self.settle(cores);
         }
-        self.pace.attempt();
         self.part(cores);
         cores.lingering.fetch_add(1, Ordering::Relaxed);
-        let quick = (0..LOOKS).any(|_| {
+        for _ in 0..LOOKS {
             core::hint::spin_loop();
-            ended()
-        });
+            if ended() {
+                break;
+            }
+        }
         cores.lingering.fetch_sub(1, Ordering::Relaxed);
-        self.pace.learn(quick);
-        if !quick && let Some(mover) = &mut self.mover {
+    }
+
+    /// How often the guest is to look at a futex before it waits here: a moment's wait awake, without a hand-over.
+    pub fn futex_looks(&self, cores: &Cores, running: usize) -> u32 {
+        if self.awake(cores, running) { FUTEX_LOOKS } else { 0 }
+    }
+
+    /// Whether to wait awake, with so many others running.
+    fn awake(&self, cores: &Cores, running: usize) -> bool {
+        self.credit >= CREDIT_TRY && running + cores.lingering() < cores.last.len()
+    }
+
+    /// Takes note that the wait, if there was one, is over.
+    pub fn over(&mut self) {
+        let Some(since) = self.since.take() else { return };
+        if since.elapsed() < SHORT {
+            self.credit = (self.credit + 1).min(CREDIT_MAX);
+            return;
+        }
+        self.credit = self.credit.saturating_sub(CREDIT_LOSS);
+        if let Some(mover) = &mut self.mover {
             mover.let_go();
         }
     }
@@ -89,29 +124,40 @@ impl Linger {
 mod tests {
     use super::*;
 
-    #[test]
-    fn long_waits_are_soon_slept_through() {
-        let (cores, mut linger) = (Cores::new(2), Linger::new(7));
+    /// A wait that no look ends; returns how many looks there were.
+    fn wait(linger: &mut Linger, cores: &Cores, running: usize) -> usize {
         let looks = AtomicUsize::new(0);
-        let never = || {
-            looks.fetch_add(1, Ordering::Relaxed);
-            false
-        };
-        for _ in 0..10_000 {
-            linger.wait(&cores, 0, &never);
+        linger.wait(cores, running, &|| looks.fetch_add(1, Ordering::Relaxed) == usize::MAX);
+        looks.load(Ordering::Relaxed)
+    }
+
+    fn learn_short_waits(linger: &mut Linger) {
+        for _ in 0..CREDIT_MAX {
+            linger.since = Some(Instant::now());
+            linger.over();
         }
-        assert!(looks.load(Ordering::Relaxed) / (LOOKS as usize) < 30);
-        assert_eq!(cores.lingering(), 0);
+    }
+
+    #[test]
+    fn after_short_waits_it_waits_awake_until_they_are_long() {
+        let (cores, mut linger) = (Cores::new(2), Linger::new(7));
+        assert_eq!(wait(&mut linger, &cores, 0), 1);
+        learn_short_waits(&mut linger);
+        assert_eq!(linger.futex_looks(&cores, 1), FUTEX_LOOKS);
+        let mut awake = 0;
+        while wait(&mut linger, &cores, 0) > 1 {
+            std::thread::sleep(SHORT);
+            linger.over();
+            awake += 1;
+        }
+        assert!((1..=CREDIT_MAX / CREDIT_LOSS).contains(&awake), "{awake}");
+        assert_eq!((linger.futex_looks(&cores, 0), cores.lingering()), (0, 0));
     }
 
     #[test]
     fn a_core_that_a_guest_needs_is_left_to_it() {
         let (cores, mut linger) = (Cores::new(2), Linger::new(7));
-        let looks = AtomicUsize::new(0);
-        for _ in 0..1000 {
-            linger.wait(&cores, 2, &|| looks.fetch_add(1, Ordering::Relaxed) == usize::MAX);
-        }
-        // One each, before anything else.
-        assert_eq!(looks.load(Ordering::Relaxed), 1000);
+        learn_short_waits(&mut linger);
+        assert_eq!((wait(&mut linger, &cores, 2), linger.futex_looks(&cores, 2)), (1, 0));
     }
 }

@@ -89,6 +89,11 @@ impl Mover {
         }
     }
 
+    /// Whether the thread is bound to the caller's core.
+    pub fn is_here(&self) -> bool {
+        self.place == Place::Core(sched_getcpu())
+    }
+
     /// Whether it is bound.
     pub fn bound(&self) -> bool {
         self.place != Place::Free

@@ -33,6 +33,7 @@ global_asm!(
     STUB_WAITS = const STUB_WAITS,
     SENTRY_WAITS = const SENTRY_WAITS,
     SPIN = const SPIN,
+    STUB_PASSES = const STUB_PASSES,
     FS_BASE = const FS_BASE,
     GS_BASE = const GS_BASE,
     FRAME = const FRAME,
@@ -65,6 +66,7 @@ global_asm!(
     WAITERS = const WAITERS,
     INTERRUPT = const INTERRUPT,
     HELD = const HELD,
+    FUTEX_LOOKS = const FUTEX_LOOKS,
     RAISED = const RAISED,
     RAISED_VECTOR = const RAISED_VECTOR,
     VECTOR_MAGIC = const VECTOR_MAGIC,
@@ -146,6 +148,7 @@ unsafe extern "C" {
     static vizor_stub_zygote: u8;
     static vizor_stub_enter: u8;
     static vizor_stub_yield: u8;
+    static vizor_stub_pass: u8;
     static vizor_stub_forward: u8;
     static vizor_stub_undo_mask: u8;
     static vizor_stub_load_mask: u8;
@@ -169,8 +172,10 @@ pub enum Entry {
     Zygote,
     /// Where patched sites go.
     Enter,
-    /// Past the one `sched_yield`.
+    /// Past the `sched_yield` that is a guest's.
     Yield,
+    /// Past the one of a thread that has handed over.
+    Pass,
     /// Hands the call over.
     Forward,
     /// Puts the mask back, and hands the call over.
@@ -196,6 +201,7 @@ impl Entry {
             Entry::Zygote => &raw const vizor_stub_zygote,
             Entry::Enter => &raw const vizor_stub_enter,
             Entry::Yield => &raw const vizor_stub_yield,
+            Entry::Pass => &raw const vizor_stub_pass,
             Entry::Forward => &raw const vizor_stub_forward,
             Entry::UndoMask => &raw const vizor_stub_undo_mask,
             Entry::LoadMask => &raw const vizor_stub_load_mask,

@@ -5,6 +5,7 @@
     .globl vizor_stub_enter
     .globl vizor_stub_leave
     .globl vizor_stub_yield
+    .globl vizor_stub_pass
     .globl vizor_stub_forward
     .globl vizor_stub_undo_mask
     .globl vizor_stub_load_mask
@@ -41,10 +42,26 @@ vizor_stub_forward:
     test al, 1
     jnz 8f
     cmp ecx, gs:[{SPIN}]
-    jae 6f
+    jae 4f
     inc ecx
     pause
     jmp 3b
+# The Sentry's thread is on this core: let it run.
+4:  mov edx, gs:[{STUB_PASSES}]
+41: test edx, edx
+    jz 6f
+    dec edx
+    mov eax, {SYS_sched_yield}
+    syscall
+vizor_stub_pass:
+    mov eax, gs:[{TURN}]
+    test al, 1
+    jnz 42f
+    cmp dword ptr gs:[{STUB_PASSES}], 0
+    jne 41b
+    jmp 6f
+42: mov rdx, gs:[{CALL_RDX}]
+    jmp 8f
 5:  mov eax, {SYS_futex}
     rdgsbase rdi
     mov esi, {FUTEX_WAKE}
@@ -235,7 +252,7 @@ vizor_stub_undo_mask:
     xchg gs:[{MASK}], rcx
     jmp vizor_stub_forward
 
-# futex(2): a wake of nobody, and a wait for what is not so any more.
+# futex(2): a wake of nobody, and a wait for what is not so any more, or will not be in a moment.
 30: test dil, 3
     jnz vizor_stub_forward
     mov rax, rdi
@@ -249,6 +266,7 @@ vizor_stub_undo_mask:
     je 33f
     test r10, r10
     jnz vizor_stub_forward
+    mov ecx, gs:[{FUTEX_LOOKS}]
     cmp eax, {FUTEX_WAIT}
     je vizor_stub_load_word
     cmp eax, {FUTEX_WAIT_BITSET}
@@ -258,8 +276,12 @@ vizor_stub_undo_mask:
 vizor_stub_load_word:
     mov eax, [rdi]
     cmp eax, edx
-    je vizor_stub_forward
-    mov rax, -{EAGAIN}
+    jne 34f
+    dec ecx
+    js vizor_stub_forward
+    pause
+    jmp vizor_stub_load_word
+34: mov rax, -{EAGAIN}
     jmp vizor_stub_finish
 33: test r9d, r9d
     jz vizor_stub_forward
