@@ -90,6 +90,9 @@ impl Drop for Held {
     }
 }
 
+/// How often [`Mutex::lock_awake`] looks: for some 15 µs, longer than it takes to copy 64 KiB.
+const LOOKS: u32 = 600;
+
 /// A mutex with a rank.
 pub struct Mutex<T: ?Sized> {
     rank: Rank,
@@ -118,6 +121,19 @@ impl<T: ?Sized> Mutex<T> {
     /// Locks while another lock of the same rank may be held: the caller has ordered the two, by address or by id.
     pub fn lock_second(&self) -> MutexGuard<'_, T> {
         self.acquire(true)
+    }
+
+    /// Locks; a thread that finds it locked waits awake for some time first. For locks under which others copy much: to sleep
+    /// and be woken by a thread on another core takes longer.
+    pub fn lock_awake(&self) -> MutexGuard<'_, T> {
+        let found = (0..LOOKS).find_map(|_| {
+            let guard = self.try_lock();
+            if guard.is_none() {
+                core::hint::spin_loop();
+            }
+            guard
+        });
+        found.unwrap_or_else(|| self.lock())
     }
 
     /// Locks if that needs no waiting. Not checked for order, since it can't deadlock.

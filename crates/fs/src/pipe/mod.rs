@@ -77,7 +77,7 @@ impl State {
 
 impl Pipe {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        self.state.lock_awake()
     }
 
     /// Takes what is there, up to what `dst` takes.

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 pub(super) const PAGE: usize = 4096;
 /// Slots of a new pipe.
 const SLOTS: usize = 16;
-/// So many unused pages are kept for later writes.
-const SPARE_MAX: usize = 4;
+/// So many unused pages are kept for later writes: a new page is a zeroed one.
+const SPARE_MAX: usize = SLOTS;
 
 type Page = Box<[u8; PAGE]>;
 
