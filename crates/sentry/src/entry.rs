@@ -121,6 +121,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
     let mut trees = isolate::open_trees(spec)?;
     isolate::empty_root()?;
     isolate::raise_limits()?;
+    isolate::enlarge_descriptor_table(&trees.root);
     isolate::drop_privileges()?;
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
     let platform = assemble::platform(maps, spec)?;

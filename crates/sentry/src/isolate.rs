@@ -164,6 +164,15 @@ pub fn raise_limits() -> Result<(), Failure> {
     }
 }
 
+/// Makes the descriptor table large. It is soon shared with other threads and the stubs, and each time it grows then, the
+/// opener waits for some 15 ms until no core can be using the old one.
+pub fn enlarge_descriptor_table(any: &OwnedFd) {
+    const SLOTS: u64 = 16 << 10;
+    let slots = getrlimit(Resource::Nofile).current.map_or(SLOTS, |limit| limit.min(SLOTS));
+    // One of the highest number is enough, and may be closed: tables never shrink.
+    drop(i32::try_from(slots).map(|slots| rustix::io::fcntl_dupfd_cloexec(any, slots - 1)));
+}
+
 /// What to say of limits when something failed: those that are unusually low, or nothing.
 #[must_use]
 pub fn low_limits() -> String {
