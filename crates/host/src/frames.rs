@@ -3,21 +3,25 @@
 //! Ranges of pages carry reference counts: each page of a guest's private memory, each page that a fork shares, and each
 //! page of a tmpfs file holds one. What nobody refers to is first *stale*: it still holds old bytes and old memory. Small
 //! requests reuse stale pages, which are zeroed unless the caller overwrites them anyway, since that costs the host
-//! nothing; once many are stale they are all punched out of the file. One lock, of rank `FRAMES`.
+//! nothing; once many are stale they are punched out of the file. One lock, of rank `FRAMES`.
+//!
+//! Where the file may have huge pages, each block of that size but the first is brought in as one when it is first used, and goes
+//! back to the host as a whole. The first is for small sandboxes.
 
 use crate::guestmem::HostRange;
-use crate::memfile::MemoryFile;
+use crate::memfile::{HUGE, MemoryFile};
 use abi::{Errno, PAGE_SIZE};
 use lock::{Mutex, rank};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A huge page: long runs are aligned to it.
-const HUGE: u64 = 2 << 20;
 /// Requests up to this size may be served from stale pages.
 const RECYCLE_MAX: u64 = 256 << 10;
-/// So many stale bytes are kept before they go back to the host.
+/// So many more stale bytes than could not be given back last time are kept before they go back to the host.
 const STALE_MAX: u64 = 32 << 20;
+/// After so many blocks in a row for which the host had no huge page, it is not asked any more.
+const MISSES_MAX: usize = 4;
 /// So many free ranges are tried before new ground is broken.
 const SCAN_MAX: usize = 64;
 
@@ -84,12 +88,18 @@ struct State {
     /// Ranges without references that hold old bytes.
     stale: BTreeMap<u64, u64>,
     usage: Usage,
+    /// Blocks that were brought in as huge pages.
+    huge: BTreeSet<u64>,
+    /// So much is stale when it is next tried to give it back.
+    full: u64,
 }
 
 /// Hands out the memory file.
 pub struct FrameAllocator {
     file: MemoryFile,
     state: Mutex<State>,
+    /// Blocks in a row that did not become huge pages.
+    misses: AtomicUsize,
 }
 
 /// Inserts a range into a set of ranges, merging it with its neighbours.
@@ -171,6 +181,23 @@ impl State {
         })
     }
 
+    /// Cuts a range at the borders of huge pages. Each piece with whether it can go back to the host.
+    fn by_block(&self, start: u64, end: u64) -> Vec<(u64, u64, bool)> {
+        let mut pieces: Vec<(u64, u64, bool)> = Vec::new();
+        let mut at = start;
+        while at < end {
+            let block = at & !(HUGE - 1);
+            let stop = end.min(block.saturating_add(HUGE));
+            let huge = self.huge.contains(&block);
+            match pieces.last_mut() {
+                Some(last) if !huge && last.2 && !self.huge.contains(&last.0) => last.1 = stop,
+                _ => pieces.push((at, stop, !huge || stop - at == HUGE)),
+            }
+            at = stop;
+        }
+        pieces
+    }
+
     fn take(&mut self, from_stale: bool, member: u64, range: FrameRange) {
         carve(if from_stale { &mut self.stale } else { &mut self.clean }, member, range);
         if from_stale {
@@ -189,8 +216,10 @@ impl FrameAllocator {
     pub fn new(file: MemoryFile, limit: u64) -> Arc<FrameAllocator> {
         let clean = BTreeMap::from([(0, file.len())]);
         let usage = Usage { used: 0, stale: 0, limit };
-        let state = State { used: BTreeMap::new(), clean, stale: BTreeMap::new(), usage };
-        Arc::new(FrameAllocator { file, state: Mutex::new(rank::FRAMES, state) })
+        let (stale, huge) = (BTreeMap::new(), BTreeSet::new());
+        let state = State { used: BTreeMap::new(), clean, stale, usage, huge, full: STALE_MAX };
+        let misses = AtomicUsize::new(if file.huge() { 0 } else { MISSES_MAX });
+        Arc::new(FrameAllocator { file, state: Mutex::new(rank::FRAMES, state), misses })
     }
 
     /// The memory file.
@@ -240,14 +269,46 @@ impl FrameAllocator {
             State::find(&state.clean, len, options.at).or_else(|| State::find_anywhere(&state.clean, len))
         {
             state.take(false, member, range);
-            return Ok((range, false));
+            let new = self.new_blocks(&mut state, range);
+            drop(state);
+            return Ok((range, self.bring(range, new)));
         }
         drop(state);
         self.trim();
         let mut state = self.state.lock();
-        let (member, range) = State::find_anywhere(&state.clean, len).ok_or(Errno::ENOMEM)?;
-        state.take(false, member, range);
-        Ok((range, false))
+        if let Some((member, range)) = State::find_anywhere(&state.clean, len) {
+            state.take(false, member, range);
+            return Ok((range, false));
+        }
+        let (member, range) = State::find_anywhere(&state.stale, len).ok_or(Errno::ENOMEM)?;
+        state.take(true, member, range);
+        drop(state);
+        if self.range(range).zero().is_err() {
+            self.dec(range);
+            return Err(Errno::ENOMEM);
+        }
+        Ok((range, true))
+    }
+
+    /// The blocks of a range that are used for the first time, if they are to be huge pages.
+    fn new_blocks(&self, state: &mut State, range: FrameRange) -> Vec<u64> {
+        if self.misses.load(Ordering::Relaxed) >= MISSES_MAX {
+            return Vec::new();
+        }
+        let first = (range.start / HUGE).max(1) * HUGE;
+        (first..range.end).step_by(HUGE as usize).filter(|block| state.huge.insert(*block)).collect()
+    }
+
+    /// Brings blocks in. Says whether the host has memory for all of a range, which is new.
+    fn bring(&self, range: FrameRange, blocks: Vec<u64>) -> bool {
+        for block in blocks {
+            if self.file.bring_huge(block) {
+                self.misses.store(0, Ordering::Relaxed);
+            } else if self.misses.fetch_add(1, Ordering::Relaxed) + 1 >= MISSES_MAX {
+                return false;
+            }
+        }
+        range.start >= HUGE && self.misses.load(Ordering::Relaxed) == 0
     }
 
     /// Adds a reference to every frame. The caller must hold one on each.
@@ -292,7 +353,7 @@ impl FrameAllocator {
             state.join(at);
         }
         state.join(frames.end);
-        state.usage.stale > STALE_MAX
+        state.usage.stale > state.full
     }
 
     /// How many references the first frame has, and for how many bytes of `frames` that count holds.
@@ -307,23 +368,27 @@ impl FrameAllocator {
         }
     }
 
-    /// Gives all stale memory back to the host.
+    /// Gives stale memory back to the host: all but parts of huge pages.
     pub fn trim(&self) {
         let stale = {
             let mut state = self.state.lock();
             state.usage.stale = 0;
-            core::mem::take(&mut state.stale)
+            let stale = core::mem::take(&mut state.stale);
+            stale.into_iter().flat_map(|(start, end)| state.by_block(start, end)).collect::<Vec<_>>()
         };
-        for (start, end) in stale {
-            let clean = self.file.punch(start, end - start).is_ok();
+        for (start, end, whole) in stale {
+            let clean = whole && self.file.punch(start, end - start).is_ok();
             let mut state = self.state.lock();
             if clean {
                 insert_range(&mut state.clean, start, end);
+                state.huge.remove(&start);
             } else {
                 insert_range(&mut state.stale, start, end);
                 state.usage.stale += end - start;
             }
         }
+        let mut state = self.state.lock();
+        state.full = state.usage.stale.saturating_add(STALE_MAX);
     }
 
     /// How much is in use.
@@ -453,6 +518,29 @@ mod tests {
         assert_eq!(frames.usage(), Usage { used: 0, stale: 0, limit: u64::MAX });
         let blocks = rustix::fs::fstat(frames.file()).unwrap().st_blocks;
         assert_eq!(blocks, 0);
+    }
+
+    #[test]
+    fn parts_of_huge_pages_are_kept() {
+        let fd = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let frames = FrameAllocator::new(MemoryFile::on(fd, 256 << 20).unwrap(), u64::MAX);
+        let small = frames.alloc(PAGE, AllocOptions::default()).unwrap();
+        let block = frames.alloc(HUGE, AllocOptions::default()).unwrap();
+        let huge = frames.file.huge();
+        assert_eq!((small.start, frames.state.lock().huge.contains(&HUGE)), (0, huge));
+        frames.range(block).write(&[1; 2 * PAGE as usize]).unwrap();
+        frames.dec(block.slice(0, HUGE / 2));
+        frames.trim();
+        assert_eq!(frames.usage().stale, if huge { HUGE / 2 } else { 0 });
+        let again = frames.alloc(2 * PAGE, AllocOptions { at: Some(block.start), ..Default::default() }).unwrap();
+        let mut bytes = [7; 2 * PAGE as usize];
+        frames.range(again).read(&mut bytes).unwrap();
+        assert_eq!((again.start, bytes), (block.start, [0; 2 * PAGE as usize]));
+        frames.dec(again);
+        frames.dec(block.slice(HUGE / 2, HUGE));
+        frames.trim();
+        assert_eq!(frames.usage().stale, 0);
+        assert!(frames.state.lock().huge.is_empty());
     }
 
     #[test]

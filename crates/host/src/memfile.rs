@@ -1,5 +1,6 @@
-//! The memory file: one sparse memfd that backs all anonymous guest memory.
+//! The memory file: one sparse file that backs all anonymous guest memory.
 //!
+//! It is a memfd, or better a file of a tmpfs that gives huge pages where it is asked to: those cost the host a tenth.
 //! It is mapped whole into the Sentry, once, and never unmapped. [`crate::frames`] says which pages belong to whom.
 
 use crate::fault;
@@ -15,11 +16,15 @@ pub const DEFAULT_SIZE: u64 = 1 << 40;
 
 const MINIMUM_SIZE: u64 = 64 << 20;
 
-/// A memfd of fixed size, mapped into the Sentry for ever.
+/// Size and alignment of a huge page.
+pub const HUGE: u64 = 2 << 20;
+
+/// A file of fixed size, mapped into the Sentry for ever.
 pub struct MemoryFile {
     fd: OwnedFd,
     base: *mut u8,
     len: u64,
+    huge: bool,
 }
 
 // SAFETY: the mapping is only reached through `HostRange`.
@@ -37,10 +42,21 @@ impl MemoryFile {
     /// # Errors
     /// The host's, if not even a small one can be had.
     pub fn new(len: u64) -> Result<MemoryFile, Errno> {
+        let file = MemoryFile::on(create()?, len)?;
+        // The stubs hold this descriptor too; none may change the size under the Sentry's mapping.
+        fcntl_add_seals(&file.fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(errno)?;
+        Ok(MemoryFile { huge: false, ..file })
+    }
+
+    /// The same in an empty file of a tmpfs with `huge=advise`. It can't be sealed: that no stub changes its size is left to their
+    /// filters, which keep them from any call that could.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn on(fd: OwnedFd, len: u64) -> Result<MemoryFile, Errno> {
         fault::install();
         let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let mut len = len.min(limit) & !(abi::PAGE_SIZE - 1);
-        let fd = create()?;
         // If addresses are few, a half of them is left for others, such as what is shared with each stub.
         let mut few = false;
         let base = loop {
@@ -58,9 +74,7 @@ impl MemoryFile {
             }
             few = true;
         };
-        // The stubs hold this descriptor too; none may change the size under the Sentry's mapping.
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(errno)?;
-        Ok(MemoryFile { fd, base, len })
+        Ok(MemoryFile { fd, base, len, huge: base.addr().is_multiple_of(HUGE as usize) })
     }
 
     /// Its size in bytes.
@@ -88,6 +102,29 @@ impl MemoryFile {
         let len = len.min(self.len - offset);
         // SAFETY: inside the mapping, which is never unmapped and which nothing else refers to.
         unsafe { HostRange::from_raw(self.base.wrapping_add(offset as usize), len as usize, true) }
+    }
+
+    /// Whether it may have huge pages.
+    #[must_use]
+    pub fn huge(&self) -> bool {
+        self.huge
+    }
+
+    /// Has the host give a huge page for the range of that size and alignment at `offset`, all of whose bytes must be zero. Says
+    /// whether it did.
+    pub fn bring_huge(&self, offset: u64) -> bool {
+        if !self.huge || !offset.is_multiple_of(HUGE) || offset.checked_add(HUGE).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        // SAFETY: advice on a part of our mapping changes none of its bytes.
+        let advised = unsafe {
+            libc::madvise(self.base.wrapping_add(offset as usize).cast(), HUGE as usize, libc::MADV_HUGEPAGE) == 0
+        };
+        let mut last = [0];
+        if advised && self.range(offset, 1).write(&[0]).is_ok() {
+            self.resident(offset + HUGE - abi::PAGE_SIZE, &mut last);
+        }
+        last == [1]
     }
 
     /// Sets a byte for each page from `offset` on to whether the host has memory for it.

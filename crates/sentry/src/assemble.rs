@@ -122,7 +122,11 @@ pub fn sandbox(
     log: Option<OwnedFd>,
     trace: Option<OwnedFd>,
 ) -> Result<Sandbox, Failure> {
-    let file = MemoryFile::new(DEFAULT_SIZE).map_err(failed("cannot make the memory file"))?;
+    let file = match trees.memory {
+        Some(file) => MemoryFile::on(file, DEFAULT_SIZE),
+        None => MemoryFile::new(DEFAULT_SIZE),
+    };
+    let file = file.map_err(failed("cannot make the memory file"))?;
     let info = rustix::system::sysinfo();
     let frames = FrameAllocator::new(file, info.totalram.saturating_mul(u64::from(info.mem_unit)));
     let devices = Devices::new(&frames, Box::new(Fifos));

@@ -6,7 +6,7 @@
 use crate::Failure;
 use crate::spec::Spec;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
@@ -24,6 +24,8 @@ pub struct Trees {
     pub root: OwnedFd,
     /// The volumes, in the order of the specification.
     pub volumes: Vec<OwnedFd>,
+    /// An empty file for the guests' memory, where huge pages can be had.
+    pub memory: Option<OwnedFd>,
     /// This process's `/proc/self/maps`, which the platform reads when there is no /proc any more.
     pub maps: Option<std::fs::File>,
 }
@@ -69,6 +71,20 @@ fn empty_directory() -> io::Result<OwnedFd> {
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
+/// A file in a file system of its own that gives huge pages on request. Nothing limits its size here: the memory that guests may
+/// have is counted when it is given to them.
+fn memory_file() -> io::Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "huge", "advise")?;
+    fsconfig_set_string(&fs, "size", "0")?;
+    fsconfig_set_string(&fs, "mode", "0700")?;
+    fsconfig_create(&fs)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?)
+}
+
 /// Opens what the specification names, with all that is mounted below.
 ///
 /// # Errors
@@ -83,6 +99,7 @@ pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
     Ok(Trees {
         root: tree(&spec.rootfs, !spec.writable)?,
         volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
+        memory: memory_file().ok(),
         maps: Some(maps.into()),
     })
 }
