@@ -399,7 +399,8 @@ impl SystrapContext {
     fn judge_in_stub(&mut self, cause: &Cause, regs: &mut Registers) -> Verdict {
         let base = self.stub.core().region.base;
         let at = |entry: Entry| base + entry.offset() as u64 == regs.rip;
-        let probes = [Entry::LoadMask, Entry::StoreMask, Entry::LoadWord, Entry::LoadKey];
+        let probes =
+            [Entry::LoadMask, Entry::StoreMask, Entry::LoadNsec, Entry::LoadSec, Entry::LoadWord, Entry::LoadKey];
         if matches!(cause.signo, libc::SIGSEGV | libc::SIGBUS)
             && let Some(next) = probes.into_iter().find(|probe| at(*probe)).and_then(Entry::after_fault)
         {

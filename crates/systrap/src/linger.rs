@@ -13,8 +13,8 @@ use std::time::Instant;
 
 /// Looks before sleeping: for some times as long as waking an idle core takes, as the other side may have to be woken first.
 const LOOKS: u32 = 4000;
-/// Looks at a futex: for as long as the two hand-overs take that are saved.
-const FUTEX_LOOKS: u32 = 100;
+/// Looks at a futex: for some 10 µs. If it changes, both sides have saved two hand-overs; if not, one would have waited awake here.
+const FUTEX_LOOKS: u32 = 400;
 /// A wait that was shorter would have ended before sleep. To wake a core that sleeps takes up to 80 µs.
 const SHORT: Duration = Duration::from_micros(150);
 /// So many more short waits than long ones count.

@@ -89,6 +89,7 @@ global_asm!(
     BLOCKABLE = const !(1i64 << (libc::SIGKILL - 1) | 1i64 << (libc::SIGSTOP - 1)),
     ARCH_SET_FS = const 0x1002,
     EAGAIN = const libc::EAGAIN,
+    NSEC_MAX = const 999_999_999,
     FUTEX_CMD_MASK = const libc::FUTEX_CMD_MASK,
     FUTEX_WAIT_BITSET = const libc::FUTEX_WAIT_BITSET,
     FUTEX_WAKE_BITSET = const libc::FUTEX_WAKE_BITSET,
@@ -153,6 +154,8 @@ unsafe extern "C" {
     static vizor_stub_undo_mask: u8;
     static vizor_stub_load_mask: u8;
     static vizor_stub_store_mask: u8;
+    static vizor_stub_load_nsec: u8;
+    static vizor_stub_load_sec: u8;
     static vizor_stub_load_word: u8;
     static vizor_stub_load_key: u8;
 }
@@ -185,6 +188,10 @@ pub enum Entry {
     /// May fault.
     StoreMask,
     /// May fault.
+    LoadNsec,
+    /// May fault.
+    LoadSec,
+    /// May fault.
     LoadWord,
     /// May fault.
     LoadKey,
@@ -206,6 +213,8 @@ impl Entry {
             Entry::UndoMask => &raw const vizor_stub_undo_mask,
             Entry::LoadMask => &raw const vizor_stub_load_mask,
             Entry::StoreMask => &raw const vizor_stub_store_mask,
+            Entry::LoadNsec => &raw const vizor_stub_load_nsec,
+            Entry::LoadSec => &raw const vizor_stub_load_sec,
             Entry::LoadWord => &raw const vizor_stub_load_word,
             Entry::LoadKey => &raw const vizor_stub_load_key,
         };
@@ -215,7 +224,9 @@ impl Entry {
     /// Where a served call goes on whose access to guest memory at `self` faulted: the kernel sees to it then.
     pub fn after_fault(self) -> Option<Entry> {
         match self {
-            Entry::LoadMask | Entry::LoadWord | Entry::LoadKey => Some(Entry::Forward),
+            Entry::LoadMask | Entry::LoadNsec | Entry::LoadSec | Entry::LoadWord | Entry::LoadKey => {
+                Some(Entry::Forward)
+            }
             Entry::StoreMask => Some(Entry::UndoMask),
             _ => None,
         }

@@ -47,6 +47,24 @@ CASE(futex_errors)
 	EXPECT_ERRNO(futex_n(w, FUTEX_WAKE_OP, 1, 1, w + 1, FUTEX_OP(FUTEX_OP_ADD, 1, 9, 0)), ENOSYS);
 }
 
+/* Often: after some calls from one place they may be served in another way. */
+CASE(futex_waits_for_what_is_over)
+{
+	uint32_t w = 1;
+	struct timespec bad = {0, 1000000000}, neg = {-1, 999999999}, past = {0, 0}, good = {0, 999999999};
+	for (int i = 0; i < 100; i++) {
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0), EAGAIN);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_PRIVATE, 0, &good, NULL, 0), EAGAIN);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_BITSET_PRIVATE, 0, &past, NULL, 1), EAGAIN);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_BITSET_PRIVATE, 0, &past, NULL, 0), EINVAL);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_BITSET_PRIVATE, 1, &past, NULL, 1), ETIMEDOUT);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_PRIVATE, 0, &bad, NULL, 0), EINVAL);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_PRIVATE, 0, &neg, NULL, 0), EINVAL);
+		EXPECT_ERRNO(futex(&w, FUTEX_WAIT_PRIVATE, 0, (void *)8, NULL, 0), EFAULT);
+		EXPECT_ERRNO(futex((void *)16, FUTEX_WAIT_PRIVATE, 0, &good, NULL, 0), EFAULT);
+	}
+}
+
 CASE(futex_wake_op_changes_the_word)
 {
 	uint32_t w = 0, x = 12;

@@ -10,6 +10,8 @@
     .globl vizor_stub_undo_mask
     .globl vizor_stub_load_mask
     .globl vizor_stub_store_mask
+    .globl vizor_stub_load_nsec
+    .globl vizor_stub_load_sec
     .globl vizor_stub_load_word
     .globl vizor_stub_load_key
     .balign 64
@@ -264,10 +266,10 @@ vizor_stub_undo_mask:
     je 31f
     cmp eax, {FUTEX_WAKE_BITSET}
     je 33f
-    test r10, r10
-    jnz vizor_stub_forward
     mov ecx, gs:[{FUTEX_LOOKS}]
-    cmp eax, {FUTEX_WAIT}
+    test r10, r10
+    jnz vizor_stub_load_nsec
+29: cmp eax, {FUTEX_WAIT}
     je vizor_stub_load_word
     cmp eax, {FUTEX_WAIT_BITSET}
     jne vizor_stub_forward
@@ -283,6 +285,16 @@ vizor_stub_load_word:
     jmp vizor_stub_load_word
 34: mov rax, -{EAGAIN}
     jmp vizor_stub_finish
+# A time limit must be valid, or that is the result.
+vizor_stub_load_nsec:
+    mov r11, [r10 + 8]
+    cmp r11, {NSEC_MAX}
+    ja vizor_stub_forward
+vizor_stub_load_sec:
+    mov r11, [r10]
+    test r11, r11
+    jns 29b
+    jmp vizor_stub_forward
 33: test r9d, r9d
     jz vizor_stub_forward
 31: test esi, {FUTEX_CLOCK_REALTIME}
