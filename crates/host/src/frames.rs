@@ -6,7 +6,7 @@
 //! nothing; once many are stale they are punched out of the file. One lock, of rank `FRAMES`.
 //!
 //! Where the file may have huge pages, each block of that size but the first is brought in as one when it is first used, and goes
-//! back to the host as a whole. The first is for small sandboxes.
+//! back to the host as a whole. Of the first, only a part is used, for sandboxes that need no more.
 
 use crate::guestmem::HostRange;
 use crate::memfile::{HUGE, MemoryFile};
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const RECYCLE_MAX: u64 = 256 << 10;
 /// So many more stale bytes than could not be given back last time are kept before they go back to the host.
 const STALE_MAX: u64 = 32 << 20;
+/// So much is used of small pages before huge ones.
+const SMALL: u64 = 512 << 10;
 /// After so many blocks in a row for which the host had no huge page, it is not asked any more.
 const MISSES_MAX: usize = 4;
 /// So many free ranges are tried before new ground is broken.
@@ -214,7 +216,8 @@ impl FrameAllocator {
     /// Hands out `file`, at most `limit` bytes at a time.
     #[must_use]
     pub fn new(file: MemoryFile, limit: u64) -> Arc<FrameAllocator> {
-        let clean = BTreeMap::from([(0, file.len())]);
+        let all = [(0, file.len())].into();
+        let clean = if file.huge() { BTreeMap::from([(0, SMALL), (HUGE, file.len())]) } else { all };
         let usage = Usage { used: 0, stale: 0, limit };
         let (stale, huge) = (BTreeMap::new(), BTreeSet::new());
         let state = State { used: BTreeMap::new(), clean, stale, usage, huge, full: STALE_MAX };
