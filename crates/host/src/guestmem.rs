@@ -255,6 +255,11 @@ fn all_writable(ranges: &[HostRange<'_>]) -> Result<(), Errno> {
 pub fn preadv(fd: BorrowedFd<'_>, ranges: &[HostRange<'_>], offset: u64, flags: i32) -> Result<usize, Errno> {
     let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     all_writable(ranges)?;
+    if let ([range], 0) = (ranges, flags) {
+        // The host is quicker without a vector.
+        // SAFETY: the range is writable by the type's invariant; the host survives what is gone.
+        return count(unsafe { libc::pread(fd.as_raw_fd(), range.ptr.cast(), range.len, offset) });
+    }
     with_iovecs(ranges, |iov, n| {
         // SAFETY: the vectors name writable ranges by the type's invariant; the host survives what is gone.
         count(unsafe { libc::preadv2(fd.as_raw_fd(), iov, n, offset, flags) })

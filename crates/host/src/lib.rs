@@ -2,6 +2,7 @@
 //!
 //! - [`memfile`]: the memory file, which backs all anonymous guest memory; [`frames`] hands out its pages.
 //! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
+//! - [`heap`]: the Sentry's own memory.
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
 //! - [`vdso`]: the clocks' code that the host gives every process.
@@ -14,6 +15,7 @@ pub mod confine;
 pub mod fault;
 pub mod frames;
 pub mod guestmem;
+pub mod heap;
 pub mod io;
 pub mod mappable;
 pub mod memfile;

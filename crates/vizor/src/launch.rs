@@ -65,8 +65,8 @@ pub fn launch(options: Do) -> Result<Sandbox, Failure> {
     let program = Program {
         path: c"/proc/self/exe",
         args: &[&name, &argument],
-        // Few threads allocate much; an arena for each would only cost memory.
-        env: &[c"MALLOC_ARENA_MAX=2"],
+        // Few threads allocate much; an arena for each would only cost memory, and any but the first grows by the page.
+        env: &[c"MALLOC_ARENA_MAX=1", c"MALLOC_TRIM_THRESHOLD_=1048576"],
         stdio: null.as_fd(),
         keep: &keep,
         capabilities: SETUP_CAPABILITIES,

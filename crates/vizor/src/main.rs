@@ -13,6 +13,9 @@ use sentry::{FAILED, Failure, entry};
 use std::io::Write;
 use std::process::ExitCode;
 
+#[global_allocator]
+static HEAP: host::heap::Heap = host::heap::Heap;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     if args.next().is_some_and(|name| name == entry::NAME) {

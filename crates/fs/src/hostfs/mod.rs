@@ -15,6 +15,7 @@ mod calls;
 mod dir;
 mod file;
 mod inode;
+mod listed;
 mod node;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use node::HostNode;
 
 use abi::Errno;
 use calls::Key;
+use listed::Listed;
 use lock::{Mutex, rank};
 use rustix::fs::{FileType as HostType, fstatfs, syncfs};
 use std::collections::{HashMap, VecDeque};
@@ -34,6 +36,8 @@ use vfs::{FileSystem, Inode, StatFs};
 
 /// So many files that nobody has open are kept open on the host.
 const RECENT_MAX: usize = 256;
+/// So many listings are remembered.
+const LISTED_MAX: usize = 8;
 
 /// Who else may use a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     table: Mutex<HashMap<Key, Weak<HostNode>>>,
     /// Keeps descriptors of recently used files open.
     recent: Mutex<VecDeque<Arc<OwnedFd>>>,
+    /// Keeps the last listings of directories.
+    listed: Mutex<VecDeque<Arc<Listed>>>,
     /// How often we have taken a name away: what a lookup saw before that must not count as newer than what was seen after.
     pub moves: AtomicU64,
 }
@@ -105,13 +111,22 @@ impl Shared {
 
     /// Keeps a descriptor open for a while.
     pub(crate) fn keep(&self, fd: &Arc<OwnedFd>) {
-        let old = {
-            let mut recent = self.recent.lock();
-            recent.push_back(fd.clone());
-            if recent.len() > RECENT_MAX { recent.pop_front() } else { None }
-        };
+        let old = push_bounded(&self.recent, fd.clone(), RECENT_MAX);
         drop(old);
     }
+
+    /// Remembers what a listing said for a while.
+    fn remember(&self, listed: Arc<Listed>) {
+        let old = push_bounded(&self.listed, listed, LISTED_MAX);
+        drop(old);
+    }
+}
+
+/// Adds to a queue, and returns what falls out at its other end, to be dropped without the lock.
+fn push_bounded<T>(queue: &Mutex<VecDeque<T>>, new: T, most: usize) -> Option<T> {
+    let mut queue = queue.lock();
+    queue.push_back(new);
+    if queue.len() > most { queue.pop_front() } else { None }
 }
 
 /// A mounted tree of the host.
@@ -136,6 +151,7 @@ impl HostFs {
             devs: Mutex::new(rank::LEAF, Vec::new()),
             table: Mutex::new(rank::LEAF, HashMap::new()),
             recent: Mutex::new(rank::LEAF, VecDeque::new()),
+            listed: Mutex::new(rank::LEAF, VecDeque::new()),
             moves: AtomicU64::new(0),
         });
         let root = HostNode::root(&shared, root, &stat);

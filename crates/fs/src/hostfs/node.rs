@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::calls::{self, Key};
+use super::listed::{Listed, Names};
 use abi::Errno;
 use host::mappable::Observers;
 use lock::{Mutex, rank};
@@ -69,8 +70,11 @@ pub struct HostNode {
     pub(super) key: Key,
     kind: FileType,
     is_root: bool,
-    /// An `O_PATH` descriptor: of every inode of a shared tree, and of every directory that was looked into.
-    path_fd: OnceLock<OwnedFd>,
+    /// A descriptor to find it by: of every inode of a shared tree, and of every directory that was looked into. It is an
+    /// `O_PATH` one or, of a directory that was listed, the listing's.
+    path_fd: OnceLock<Arc<OwnedFd>>,
+    /// Of a directory that was listed lately.
+    listed: Mutex<Weak<Listed>>,
     /// `None` for the root, and for directories that hold a descriptor.
     place: Mutex<Option<Place>>,
     seen: Mutex<Seen>,
@@ -88,7 +92,7 @@ impl HostNode {
         let place = place.filter(|_| path_fd.is_none() || attr.kind != FileType::Directory);
         let cell = OnceLock::new();
         if let Some(fd) = path_fd {
-            let _ = cell.set(fd);
+            let _ = cell.set(Arc::new(fd));
         }
         let node = Arc::new_cyclic(|this| HostNode {
             this: this.clone(),
@@ -97,6 +101,7 @@ impl HostNode {
             kind: attr.kind,
             is_root,
             path_fd: cell,
+            listed: Mutex::new(rank::LEAF, Weak::new()),
             place: Mutex::new(rank::LEAF, place),
             seen: Mutex::new(rank::LEAF, Seen { attr, at: now(), target: None, xattrs: None }),
             handles: Mutex::new(rank::LEAF, Handles::default()),
@@ -204,7 +209,7 @@ impl HostNode {
         let this = self.this.upgrade().ok_or(Errno::ENOENT)?;
         let moves = self.shared.moves.load(Ordering::SeqCst);
         let (stat, fd) = if self.shared.exclusive() {
-            (calls::stat_at(dir, name)?, None)
+            (self.open_ahead(dir, name).map_or_else(|| calls::stat_at(dir, name), Ok)?, None)
         } else {
             let fd = calls::open_path(dir, name, OFlags::empty())?;
             (calls::stat_fd(&fd)?, Some(fd))
@@ -218,6 +223,46 @@ impl HostNode {
         }
         let place = Place { dir: this, name: name.into(), moves };
         Ok(HostNode::make(&self.shared, &stat, fd, Some(place)))
+    }
+
+    /// What a listing said lately.
+    fn listed(&self) -> Option<Arc<Listed>> {
+        let listed = self.listed.lock().upgrade()?;
+        (0..BELIEVED).contains(&now().saturating_sub(listed.at())).then_some(listed)
+    }
+
+    /// It was listed to the end, and holds these regular files; `fd` is the listing's, if directories are there too.
+    pub(super) fn was_listed(&self, files: Names, fd: Option<&Arc<OwnedFd>>) {
+        if !self.shared.exclusive() {
+            return;
+        }
+        if let Some(fd) = fd {
+            // Who lists a tree looks into its directories next.
+            self.set_dir_fd(fd.clone());
+        }
+        if !files.is_empty() {
+            let listed = Arc::new(Listed::new(files, now()));
+            *self.listed.lock() = Arc::downgrade(&listed);
+            self.shared.remember(listed);
+        }
+    }
+
+    /// Opens a child that a listing says is opened next. Its attributes.
+    fn open_ahead(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Option<Statx> {
+        let listed = self.listed().filter(|listed| listed.expects(name))?;
+        let fd = calls::open_file(dir, name, OFlags::RDONLY).ok()?;
+        let stat = calls::stat_fd(&fd).ok()?;
+        let regular = calls::attr(&stat, 0).kind == FileType::Regular;
+        regular.then(|| {
+            listed.keep(Key::of(&stat), fd);
+            stat
+        })
+    }
+
+    /// The descriptor that the lookup has opened.
+    fn opened_ahead(&self) -> Option<OwnedFd> {
+        let fd = self.place()?.dir.listed()?.take(self.key)?;
+        self.believed().map(|_| fd)
     }
 
     /// A child was given another name by us.
@@ -278,11 +323,16 @@ impl HostNode {
         }
         if self.path_fd.get().is_none() {
             let fd = self.reopen(|dir, name| calls::open_path(dir, name, OFlags::DIRECTORY))?;
-            let _ = self.path_fd.set(fd);
-            let place = self.place.lock().take();
-            drop(place);
+            self.set_dir_fd(Arc::new(fd));
         }
-        self.path_fd.get().map(AsFd::as_fd).ok_or(Errno::EIO)
+        self.path_fd().ok_or(Errno::EIO)
+    }
+
+    /// From now on a directory is found by this descriptor, and needs no place.
+    fn set_dir_fd(&self, fd: Arc<OwnedFd>) {
+        let _ = self.path_fd.set(fd);
+        let place = self.place.lock().take();
+        drop(place);
     }
 
     /// A descriptor of a directory for listing it.
@@ -297,9 +347,9 @@ impl HostNode {
         calls::open_dir(self.dir_fd()?)
     }
 
-    /// The `O_PATH` descriptor, if it has one.
+    /// The descriptor to find it by, if it has one.
     pub(super) fn path_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.path_fd.get().map(AsFd::as_fd)
+        self.path_fd.get().map(|fd| fd.as_fd())
     }
 
     /// Runs `call` on the directory and name of something that is no directory.
@@ -317,7 +367,8 @@ impl HostNode {
         if let Some(fd) = open {
             return Ok(fd);
         }
-        let fd = Arc::new(self.reopen(|dir, name| calls::open_file(dir, name, OFlags::RDONLY))?);
+        let open = || self.reopen(|dir, name| calls::open_file(dir, name, OFlags::RDONLY));
+        let fd = Arc::new(self.opened_ahead().map_or_else(open, Ok)?);
         self.handles.lock().read = Arc::downgrade(&fd);
         if self.shared.exclusive() {
             self.shared.keep(&fd);

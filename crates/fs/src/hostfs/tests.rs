@@ -198,3 +198,47 @@ fn big_directories_list_once_from_any_position() {
     dir.ops().read_dir(&io(&caller), pos, see).unwrap();
     assert!(again.iter().eq(all.iter().skip(2).map(|(name, _)| name)));
 }
+
+/// The names in a directory but `.` and `..`, in the order of its listing.
+fn listed(fs: &Arc<dyn FileSystem>, dir: &Arc<dyn Inode>) -> Vec<String> {
+    let names = names(&open(fs, dir, OpenFlags::DIRECTORY).unwrap());
+    names.into_iter().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect()
+}
+
+#[test]
+fn listed_files_are_opened_once_they_are_found() {
+    let tree = tree("ahead");
+    let write = |i: usize, text: &str| fs::write(tree.0.join(format!("sub/deep/{i}")), text).unwrap();
+    (0..50).for_each(|i| write(i, &i.to_string()));
+    let (fs, root) = mount(&tree, Sharing::Exclusive);
+    let deep = walk(&root, "sub/deep").unwrap();
+    let caller = crate::testing::root();
+    for name in listed(&fs, &deep) {
+        let file = deep.lookup(&caller, name.as_bytes()).unwrap();
+        let opened = open(&fs, &file, OpenFlags::empty()).unwrap();
+        assert_eq!(pread(&opened, 0, 9).unwrap(), name.as_bytes());
+        assert_eq!(file.attr().unwrap().size, name.len() as u64);
+    }
+}
+
+#[test]
+fn what_was_listed_as_a_file_may_be_something_else() {
+    let tree = tree("replaced");
+    let path = |name: &str| tree.0.join("sub/deep").join(name);
+    (0..9).for_each(|i| fs::write(path(&i.to_string()), "old").unwrap());
+    let (fs, root) = mount(&tree, Sharing::Exclusive);
+    let deep = walk(&root, "sub/deep").unwrap();
+    let caller = crate::testing::root();
+    for name in listed(&fs, &deep) {
+        let file = deep.lookup(&caller, name.as_bytes()).unwrap();
+        fs::write(path("new"), "new").unwrap();
+        fs::rename(path("new"), path(&name)).unwrap();
+        let opened = open(&fs, &file, OpenFlags::empty()).unwrap();
+        assert!(matches!(&*pread(&opened, 0, 9).unwrap(), b"old" | b"new"));
+    }
+    for name in listed(&fs, &deep) {
+        fs::remove_file(path(&name)).unwrap();
+        symlink("/etc/passwd", path(&name)).unwrap();
+        assert_eq!(deep.lookup(&caller, name.as_bytes()).unwrap().attr().unwrap().kind, FileType::Symlink);
+    }
+}

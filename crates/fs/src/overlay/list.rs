@@ -7,6 +7,7 @@ use host::io::Sink;
 use lock::{Mutex, rank};
 use std::any::Any;
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::time::now_coarse;
@@ -111,37 +112,55 @@ impl Node {
     }
 
     /// Everything in it, `.` and `..` included.
-    fn snapshot(&self) -> Result<Vec<Entry>, Errno> {
-        let entry = |name: &[u8], ino, kind| Entry { name: name.into(), ino, kind };
-        let mut all =
-            vec![entry(b".", self.ino, FileType::Directory), entry(b"..", self.parent_ino(), FileType::Directory)];
+    fn snapshot(&self) -> Result<Entries, Errno> {
+        let mut all = Entries::default();
+        all.push(b".", self.ino, FileType::Directory);
+        all.push(b"..", self.parent_ino(), FileType::Directory);
         self.each_below(&mut |name, ino, kind| {
-            all.push(entry(name, ino, kind));
+            all.push(name, ino, kind);
             true
         })?;
         let changes = self.directory()?.changes.lock();
         if changes.dead {
             return Err(Errno::ENOENT);
         }
-        all.retain(|e| !changes.names.contains_key(&e.name));
-        all.extend(changes.names.iter().filter_map(|(name, change)| match change {
-            Change::Present(node) => Some(entry(name, node.ino, node.kind)),
-            Change::Whiteout => None,
-        }));
+        let Entries { names, list } = &mut all;
+        list.retain(|e| names.get(e.name.clone()).is_none_or(|name| !changes.names.contains_key(name)));
+        for (name, change) in &changes.names {
+            if let Change::Present(node) = change {
+                all.push(name, node.ino, node.kind);
+            }
+        }
         Ok(all)
     }
 }
 
+/// What a directory holds.
+#[derive(Default)]
+struct Entries {
+    /// All names, one after the other.
+    names: Vec<u8>,
+    list: Vec<Entry>,
+}
+
 struct Entry {
-    name: Box<[u8]>,
+    name: Range<usize>,
     ino: u64,
     kind: FileType,
+}
+
+impl Entries {
+    fn push(&mut self, name: &[u8], ino: u64, kind: FileType) {
+        let start = self.names.len();
+        self.names.extend_from_slice(name);
+        self.list.push(Entry { name: start..self.names.len(), ino, kind });
+    }
 }
 
 /// An open directory. It lists what was there when the listing began; positions count entries.
 pub(super) struct OverlayDir {
     node: Arc<Node>,
-    entries: Mutex<Option<Arc<Vec<Entry>>>>,
+    entries: Mutex<Option<Arc<Entries>>>,
 }
 
 impl OverlayDir {
@@ -149,7 +168,7 @@ impl OverlayDir {
         OverlayDir { node, entries: Mutex::new(rank::LEAF, None) }
     }
 
-    fn entries(&self, anew: bool) -> Result<Arc<Vec<Entry>>, Errno> {
+    fn entries(&self, anew: bool) -> Result<Arc<Entries>, Errno> {
         let known = self.entries.lock().clone();
         if let Some(known) = known.filter(|_| !anew) {
             return Ok(known);
@@ -177,8 +196,9 @@ impl FileOps for OverlayDir {
     fn read_dir(&self, _: &IoCx<'_>, mut pos: u64, emit: &mut DirEmit<'_>) -> Result<u64, Errno> {
         let entries = self.entries(pos == 0)?;
         let from = usize::try_from(pos).unwrap_or(usize::MAX);
-        for entry in entries.get(from..).unwrap_or_default() {
-            if !emit(&entry.name, entry.ino, entry.kind, pos + 1) {
+        for entry in entries.list.get(from..).unwrap_or_default() {
+            let name = entries.names.get(entry.name.clone()).unwrap_or_default();
+            if !emit(name, entry.ino, entry.kind, pos + 1) {
                 break;
             }
             pos += 1;
