@@ -100,6 +100,8 @@ pub struct SystrapContext {
     seen: Option<Registers>,
     /// The stub waits with a call and no frame.
     call: bool,
+    /// The result of the call that the stub waits with.
+    result: Option<u64>,
     /// What the stub has been told.
     ways: Cell<Ways>,
     /// The task has slept in the kernel since the guest's last turn.
@@ -142,6 +144,7 @@ impl SystrapContext {
             mover,
             seen: None,
             call: false,
+            result: None,
             ways: Cell::new(Ways::UNKNOWN),
             slept: Cell::new(false),
             asked: None,
@@ -215,8 +218,12 @@ impl SystrapContext {
     }
 
     /// Gives the stub its turn; returns whether it slept, and must be woken.
-    fn give<'a>(&self, shared: &'a Shared, give: u32) -> (&'a AtomicU32, bool) {
+    fn give<'a>(&mut self, shared: &'a Shared, give: u32) -> (&'a AtomicU32, bool) {
         let turn = shared.u32(self.head + TURN);
+        // Not before: the stub looks at this cache line all the time.
+        if let Some(result) = self.result.take() {
+            shared.set(self.head + CALL_RAX, result);
+        }
         turn.store(give, Ordering::SeqCst);
         (turn, shared.u32(self.head + STUB_WAITS).load(Ordering::SeqCst) != 0)
     }
@@ -472,7 +479,7 @@ impl Context for SystrapContext {
             if first {
                 first = false;
                 if self.call {
-                    self.stub.shared().set(self.head + CALL_RAX, regs.rax);
+                    self.result = Some(regs.rax);
                 } else {
                     self.write(regs);
                 }

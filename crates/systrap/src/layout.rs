@@ -128,6 +128,8 @@ pub const YIELDS: usize = 524;
 pub const HELD: usize = 560;
 /// How often a futex wait looks again at a word that holds what is expected, before it comes to the Sentry.
 pub const FUTEX_LOOKS: usize = 564;
+/// The number of the call that is under way.
+pub const NUMBER: usize = 568;
 /// Where the stub makes a frame: its address, that of its vector state.
 pub const RAISED: usize = 640;
 pub const RAISED_VECTOR: usize = 648;

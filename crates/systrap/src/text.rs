@@ -41,6 +41,7 @@ global_asm!(
     TURN_SENTRY_CALL = const TURN_SENTRY_CALL,
     TURN_RAISE = const TURN_RAISE,
     CALL_RAX = const CALL_RAX,
+    NUMBER = const NUMBER,
     CALL_RDI = const CALL_RDI,
     CALL_RSI = const CALL_RSI,
     CALL_RDX = const CALL_RDX,

@@ -18,7 +18,7 @@
 vizor_stub_enter:
     mov gs:[{SAVED_FLAGS}], rax
     mov gs:[{SAVED_RIP}], rcx
-    mov gs:[{CALL_RAX}], r11
+    mov gs:[{NUMBER}], r11
     cmp r11d, gs:[{SERVE_LIMIT}]
     jae vizor_stub_forward
     lea rcx, [rip + vizor_stub_table]
@@ -27,8 +27,11 @@ vizor_stub_enter:
     add r11, rcx
     jmp r11
 
-# The kernel is to serve it: hand over what a call is made of, and wait.
+# The kernel is to serve it: hand over what a call is made of, and wait. The Sentry looks at that line all the time: it is
+# not written before, so that it comes here but once.
 vizor_stub_forward:
+    mov rax, gs:[{NUMBER}]
+    mov gs:[{CALL_RAX}], rax
     mov gs:[{CALL_RDI}], rdi
     mov gs:[{CALL_RSI}], rsi
     mov gs:[{CALL_RDX}], rdx
@@ -117,7 +120,7 @@ vizor_stub_leave_end:
 9:  mov rax, gs:[{CALL_RAX}]
     mov ecx, {CODE_STOP}
     jmp 92f
-91: mov rax, gs:[{CALL_RAX}]
+91: mov rax, gs:[{NUMBER}]
     mov ecx, {CODE_CALL}
 92: mov r11, gs:[{RAISED}]
     mov [r11 + {FRAME_CODE}], ecx
