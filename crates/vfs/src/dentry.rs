@@ -4,9 +4,9 @@
 //! walks to one name thus find the same dentry for as long as anybody holds it, which mounts, renames and working
 //! directories rely on. There are no negative dentries: file systems answer a miss quickly.
 
+use crate::hash::KeyedMap;
 use crate::{FileType, Inode, notify};
 use lock::{Mutex, RwLock, rank};
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -18,7 +18,7 @@ pub(crate) struct Place {
 
 /// The cached names in a directory.
 pub(crate) struct Children {
-    map: HashMap<Box<[u8]>, Weak<Dentry>>,
+    map: KeyedMap<Box<[u8]>, Weak<Dentry>>,
     /// Names of dropped dentries are swept out when the map grows to this.
     sweep_at: usize,
     /// How often names have come, gone or moved.
@@ -29,7 +29,7 @@ impl Children {
     const SWEEP_MIN: usize = 64;
 
     fn new() -> Children {
-        Children { map: HashMap::new(), sweep_at: Children::SWEEP_MIN, changes: 0 }
+        Children { map: KeyedMap::default(), sweep_at: Children::SWEEP_MIN, changes: 0 }
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
@@ -78,6 +78,8 @@ pub struct Dentry {
     pub(crate) linkable: AtomicBool,
     /// Used since the cache last looked.
     recent: AtomicBool,
+    /// Where the cache holds it.
+    slot: AtomicU32,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -94,6 +96,7 @@ impl Dentry {
             deleted: AtomicBool::new(false),
             linkable: AtomicBool::new(false),
             recent: AtomicBool::new(false),
+            slot: AtomicU32::new(u32::MAX),
         })
     }
 
@@ -215,49 +218,63 @@ impl Drop for Dentry {
     }
 }
 
-/// Keeps recently used dentries alive: a second-chance queue of bounded length.
+/// Keeps recently used dentries alive: a bounded number of slots, around which a hand goes that gives each a second chance.
 pub struct DentryCache {
     held: Mutex<Held>,
     limit: usize,
 }
 
 struct Held {
-    queue: VecDeque<u64>,
-    /// By id. An id of the queue that is not here was forgotten.
-    dentries: HashMap<u64, Arc<Dentry>>,
+    slots: Vec<Option<Arc<Dentry>>>,
+    /// Slots that were emptied.
+    free: Vec<u32>,
+    /// The slot that is looked at next when all are taken.
+    hand: usize,
+}
+
+impl Held {
+    /// A slot for another dentry, which may still hold one.
+    fn vacate(&mut self, limit: usize) -> usize {
+        if let Some(slot) = self.free.pop() {
+            return slot as usize;
+        }
+        if self.slots.len() < limit {
+            self.slots.push(None);
+            return self.slots.len() - 1;
+        }
+        // Once around, all have lost their first chance.
+        for _ in 0..=self.slots.len() {
+            let slot = self.hand;
+            self.hand = if slot + 1 < self.slots.len() { slot + 1 } else { 0 };
+            match self.slots.get(slot) {
+                Some(Some(dentry)) if dentry.recent.swap(false, Ordering::Relaxed) => {}
+                _ => return slot,
+            }
+        }
+        self.hand
+    }
 }
 
 impl DentryCache {
     /// A cache of at most `limit` dentries.
     #[must_use]
     pub fn new(limit: usize) -> DentryCache {
-        let held = Held { queue: VecDeque::new(), dentries: HashMap::new() };
-        DentryCache { held: Mutex::new(rank::LEAF, held), limit }
+        let held = Held { slots: Vec::new(), free: Vec::new(), hand: 0 };
+        DentryCache { held: Mutex::new(rank::LEAF, held), limit: limit.clamp(1, u32::MAX as usize) }
     }
 
-    /// Adds a new dentry. Returns those that fell out, to be dropped without locks.
+    /// Adds a new dentry. Returns the one that fell out, to be dropped without locks.
     #[must_use]
-    pub(crate) fn insert(&self, dentry: Arc<Dentry>) -> Vec<Arc<Dentry>> {
-        let mut out = Vec::new();
+    pub(crate) fn insert(&self, dentry: Arc<Dentry>) -> Option<Arc<Dentry>> {
         let mut held = self.held.lock();
-        held.queue.push_back(dentry.id());
-        held.dentries.insert(dentry.id(), dentry);
-        let mut tries = held.queue.len();
-        while held.queue.len() > self.limit && tries > 0 {
-            tries -= 1;
-            let Some(id) = held.queue.pop_front() else { break };
-            if held.dentries.get(&id).is_some_and(|d| d.recent.swap(false, Ordering::Relaxed)) {
-                held.queue.push_back(id);
-            } else {
-                out.extend(held.dentries.remove(&id));
-            }
-        }
-        out
+        let slot = held.vacate(self.limit);
+        dentry.slot.store(slot as u32, Ordering::Relaxed);
+        held.slots.get_mut(slot)?.replace(dentry)
     }
 
     /// Lets go of everything at and below `root`, which was unmounted.
     pub fn purge(&self, root: &Arc<Dentry>) {
-        let all: Vec<_> = self.held.lock().dentries.values().cloned().collect();
+        let all: Vec<_> = self.held.lock().slots.iter().flatten().cloned().collect();
         for dentry in all {
             if dentry.is_within(root) {
                 drop(self.forget(&dentry));
@@ -268,6 +285,10 @@ impl DentryCache {
     /// Lets go of a dentry whose name is gone. To be dropped without locks.
     #[must_use]
     pub(crate) fn forget(&self, dentry: &Dentry) -> Option<Arc<Dentry>> {
-        self.held.lock().dentries.remove(&dentry.id())
+        let mut held = self.held.lock();
+        let at = dentry.slot.load(Ordering::Relaxed);
+        let old = held.slots.get_mut(at as usize)?.take_if(|there| std::ptr::eq(&**there, dentry))?;
+        held.free.push(at);
+        Some(old)
     }
 }

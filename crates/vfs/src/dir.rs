@@ -111,7 +111,7 @@ impl<'a> Dir<'a> {
             return first;
         }
         self.children.enter(name, &child);
-        self.evicted.append(&mut self.cx.cache.insert(child.clone()));
+        self.evicted.extend(self.cx.cache.insert(child.clone()));
         child
     }
 
@@ -119,7 +119,7 @@ impl<'a> Dir<'a> {
     pub(crate) fn add(&mut self, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let child = Dentry::child(&self.place.dentry, name, inode);
         self.insert(name, &child);
-        self.evicted.append(&mut self.cx.cache.insert(child.clone()));
+        self.evicted.extend(self.cx.cache.insert(child.clone()));
         child
     }
 

@@ -21,6 +21,7 @@ mod dir;
 mod error;
 mod executing;
 mod file;
+pub mod hash;
 mod inode;
 mod inotify;
 mod io;

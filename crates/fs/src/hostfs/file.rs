@@ -138,7 +138,7 @@ impl FileOps for HostFile {
         rustix::fs::fallocate(&self.fd, flags, offset, len).map_err(calls::errno)?;
         let moving = c::FALLOC_FL_COLLAPSE_RANGE | c::FALLOC_FL_INSERT_RANGE;
         if mode & moving != 0 {
-            self.node.observers.invalidate(offset..u64::MAX, false);
+            self.node.invalidate(offset..u64::MAX, false);
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Mappable for HostMapping {
     }
 
     fn observers(&self) -> &Observers {
-        &self.node.observers
+        self.node.observers()
     }
 
     fn sync(&self, _: Range<u64>) -> Result<(), Errno> {
@@ -208,7 +208,7 @@ impl Mappable for HostMapping {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&self.fd, flags, range.start, range.end.saturating_sub(range.start))
             .map_err(calls::errno)?;
-        self.node.observers.invalidate(range, false);
+        self.node.invalidate(range, false);
         Ok(())
     }
 }

@@ -139,7 +139,7 @@ impl Inode for HostNode {
             ftruncate(&fd, size).map_err(calls::errno)?;
             if size < old {
                 let first = size.checked_next_multiple_of(abi::PAGE_SIZE).unwrap_or(size);
-                self.observers.invalidate(first..!(abi::PAGE_SIZE - 1), true);
+                self.invalidate(first..!(abi::PAGE_SIZE - 1), true);
             }
         }
         if set.uid.is_some() || set.gid.is_some() {

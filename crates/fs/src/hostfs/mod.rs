@@ -28,10 +28,11 @@ use calls::Key;
 use listed::Listed;
 use lock::{Mutex, rank};
 use rustix::fs::{FileType as HostType, fstatfs, syncfs};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
+use vfs::hash::KeyedMap;
 use vfs::{FileSystem, Inode, StatFs};
 
 /// So many files that nobody has open are kept open on the host.
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
     /// Our device numbers for those of the host, the root's first.
     devs: Mutex<Vec<(u64, u64)>>,
     /// Every live inode, so that each file of the host has only one.
-    table: Mutex<HashMap<Key, Weak<HostNode>>>,
+    table: Mutex<KeyedMap<Key, Weak<HostNode>>>,
     /// Keeps descriptors of recently used files open.
     recent: Mutex<VecDeque<Arc<OwnedFd>>>,
     /// Keeps the last listings of directories.
@@ -92,10 +93,11 @@ impl Shared {
     /// The inode of `key`: `new` unless somebody was faster.
     pub(crate) fn enter(&self, key: Key, new: Arc<HostNode>) -> Arc<HostNode> {
         let mut table = self.table.lock();
-        match table.get(&key).and_then(Weak::upgrade) {
+        let entry = table.entry(key).or_default();
+        match entry.upgrade() {
             Some(old) if old.kind() == new.kind() => old,
             _ => {
-                table.insert(key, Arc::downgrade(&new));
+                *entry = Arc::downgrade(&new);
                 new.clone()
             }
         }
@@ -149,7 +151,7 @@ impl HostFs {
         let shared = Arc::new(Shared {
             sharing,
             devs: Mutex::new(rank::LEAF, Vec::new()),
-            table: Mutex::new(rank::LEAF, HashMap::new()),
+            table: Mutex::new(rank::LEAF, KeyedMap::default()),
             recent: Mutex::new(rank::LEAF, VecDeque::new()),
             listed: Mutex::new(rank::LEAF, VecDeque::new()),
             moves: AtomicU64::new(0),

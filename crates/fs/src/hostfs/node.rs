@@ -7,6 +7,7 @@ use abi::Errno;
 use host::mappable::Observers;
 use lock::{Mutex, rank};
 use rustix::fs::{OFlags, Statx};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -79,7 +80,8 @@ pub struct HostNode {
     place: Mutex<Option<Place>>,
     seen: Mutex<Seen>,
     handles: Mutex<Handles>,
-    pub(super) observers: Observers,
+    /// Who has it mapped, once somebody has.
+    observers: OnceLock<Box<Observers>>,
     pub(super) common: InodeCommon,
 }
 
@@ -105,7 +107,7 @@ impl HostNode {
             place: Mutex::new(rank::LEAF, place),
             seen: Mutex::new(rank::LEAF, Seen { attr, at: now(), target: None, xattrs: None }),
             handles: Mutex::new(rank::LEAF, Handles::default()),
-            observers: Observers::new(),
+            observers: OnceLock::new(),
             common: InodeCommon::default(),
         });
         shared.enter(key, node)
@@ -117,6 +119,18 @@ impl HostNode {
 
     pub(super) fn kind(&self) -> FileType {
         self.kind
+    }
+
+    /// Who has it mapped.
+    pub(super) fn observers(&self) -> &Observers {
+        self.observers.get_or_init(Box::default)
+    }
+
+    /// Takes a range from those who have it mapped, as [`Observers::invalidate`] does.
+    pub(super) fn invalidate(&self, range: Range<u64>, private_copies: bool) {
+        if let Some(observers) = self.observers.get() {
+            observers.invalidate(range, private_copies);
+        }
     }
 
     /// Whether it is the top of the tree.

@@ -1,7 +1,7 @@
 //! Copying up: giving an inode of the lower tree a place in the upper one.
 
 use super::node::{Change, Place};
-use super::{Key, Node, System, same_attr};
+use super::{Node, System, same_attr};
 use abi::Errno;
 use host::io::{SliceSink, SliceSource};
 use std::sync::Arc;
@@ -52,8 +52,8 @@ impl Node {
                 None => self.copy_nameless()?,
             }
         };
-        if lower.attr.nlink > 1 && !self.is_dir() {
-            self.shared.pin(Key::of(&lower.attr), &self.this()?);
+        if lower.nlink > 1 && !self.is_dir() {
+            self.shared.pin(lower.key, &self.this()?);
         }
         let _ = self.upper.set(upper);
         self.upper.get().ok_or(Errno::EIO)

@@ -30,7 +30,7 @@ impl Inode for Node {
         attr.ino = self.ino;
         if let Some(lower) = &self.lower {
             if !self.is_dir() {
-                attr.nlink = lower.attr.nlink.saturating_add_signed(self.links.load(Ordering::Relaxed));
+                attr.nlink = lower.nlink.saturating_add_signed(self.links.load(Ordering::Relaxed));
             } else if self.upper.get().is_some() && attr.nlink > 0 {
                 // Nobody has counted the subdirectories of both.
                 attr.nlink = 1;

@@ -24,8 +24,8 @@ pub use node::Node;
 use abi::Errno;
 use lock::{Mutex, rank};
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
+use vfs::hash::KeyedMap;
 use vfs::{
     Attr, Caller, Credentials, Dentry, FileSystem, Inode, Mount, MountFlags, OpenFile, OpenFlags, PathRef, SetAttr,
     SetTime, StatFs,
@@ -53,9 +53,9 @@ pub(crate) struct Shared {
     upper: Arc<Mount>,
     lower: Arc<Mount>,
     /// Live inodes that exist below, so that each lower inode has only one.
-    table: Mutex<HashMap<Key, Weak<Node>>>,
+    table: Mutex<KeyedMap<Key, Weak<Node>>>,
     /// Files that were copied or lost a name here, and have further names below, which lead to them only by this.
-    linked: Mutex<HashMap<Key, Arc<Node>>>,
+    linked: Mutex<KeyedMap<Key, Arc<Node>>>,
 }
 
 impl Shared {
@@ -88,10 +88,11 @@ impl Shared {
     /// The inode of `key`: `new` unless somebody was faster.
     pub(crate) fn enter(&self, key: Key, new: Arc<Node>) -> Arc<Node> {
         let mut table = self.table.lock();
-        match table.get(&key).and_then(Weak::upgrade) {
+        let entry = table.entry(key).or_default();
+        match entry.upgrade() {
             Some(old) if old.kind == new.kind => old,
             _ => {
-                table.insert(key, Arc::downgrade(&new));
+                *entry = Arc::downgrade(&new);
                 new.clone()
             }
         }
@@ -165,8 +166,8 @@ impl OverlayFs {
             lower_dev: lower.dev(),
             upper: mount(&upper),
             lower: mount(&lower),
-            table: Mutex::new(rank::LEAF, HashMap::new()),
-            linked: Mutex::new(rank::LEAF, HashMap::new()),
+            table: Mutex::new(rank::LEAF, KeyedMap::default()),
+            linked: Mutex::new(rank::LEAF, KeyedMap::default()),
         });
         let below = shared.lower.root().inode().clone();
         let attr = below.attr()?;

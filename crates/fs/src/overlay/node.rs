@@ -41,10 +41,12 @@ pub(crate) struct Below {
     pub names: Option<HashSet<Box<[u8]>>>,
 }
 
-/// The lower inode, and its attributes when it was found: they say which inode it is.
+/// The lower inode, and what was seen of it when it was found.
 pub(crate) struct Lower {
     pub inode: Arc<dyn Inode>,
-    pub attr: Attr,
+    /// Which it is.
+    pub key: Key,
+    pub nlink: u32,
 }
 
 /// Where it hangs: the directory and the name there.
@@ -100,7 +102,7 @@ impl Node {
             shared: shared.clone(),
             kind: attr.kind,
             ino,
-            lower: lower.map(|inode| Lower { inode, attr: *attr }),
+            lower: lower.map(|inode| Lower { inode, key: Key::of(attr), nlink: attr.nlink }),
             upper: cell,
             copying: Mutex::new(rank::OVERLAY, ()),
             place: Mutex::new(rank::LEAF, place),
@@ -181,10 +183,10 @@ impl Node {
     pub(super) fn relink(&self, by: i32) {
         let Some(lower) = &self.lower else { return };
         let links = self.links.fetch_add(by, Ordering::Relaxed).saturating_add(by);
-        let key = Key::of(&lower.attr);
-        if i64::from(links) + i64::from(lower.attr.nlink) <= 0 {
+        let key = lower.key;
+        if i64::from(links) + i64::from(lower.nlink) <= 0 {
             self.shared.unpin(key);
-        } else if lower.attr.nlink > 1
+        } else if lower.nlink > 1
             && let Some(this) = self.this.upgrade()
         {
             // Its other names below lead to this inode, which knows how many are left.
@@ -203,7 +205,7 @@ impl Drop for Node {
             })
         }
         if let Some(lower) = &self.lower {
-            self.shared.leave(Key::of(&lower.attr));
+            self.shared.leave(lower.key);
         }
         // A deep tree must not recurse once per level, neither upwards nor downwards.
         let mut next = self.place.get_mut().take().and_then(|place| place.keep);
