@@ -31,6 +31,8 @@ pub struct Call {
 
 /// How long a batch may take before the stub is given up. Large mappings on a busy host are slow, so it is generous.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How often to yield the core to the mapper before sleeping until it is done.
+const YIELDS: u32 = 8;
 /// How long to trust that the mapper will tell when it is done.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -73,13 +75,24 @@ impl Channel {
             shared.set(to + 56, call.entry);
         }
         shared.u32(CMD_COUNT).store(calls.len().min(MAX_CALLS) as u32, Ordering::Relaxed);
-        shared.u32(CMD_WAITS).store(1, Ordering::Relaxed);
+        shared.u32(CMD_WAITS).store(0, Ordering::SeqCst);
         self.mover.bring_here();
         self.seq = self.seq.wrapping_add(1);
         shared.u32(CMD_SEQ).store(self.seq, Ordering::SeqCst);
         // There is but one waiter, so that if it was at the first word, it is not at the second.
         if !matches!(futex::wake(shared.u32(CMD_ASLEEP), Flags::empty(), 1), Ok(1)) {
             let _ = futex::wake(shared.u32(CMD_SEQ), Flags::empty(), 1);
+        }
+        // The mapper is on this core. To be woken by it could take this thread to another core, which takes much longer.
+        let done = shared.u32(FILE_RESPONSE + RESP_DONE);
+        let is_done = || done.load(Ordering::Acquire) == self.seq;
+        let quick = is_done()
+            || (0..YIELDS).any(|_| {
+                std::thread::yield_now();
+                is_done()
+            });
+        if !quick {
+            shared.u32(CMD_WAITS).store(1, Ordering::SeqCst);
         }
         self.wait(shared, life, proof)
     }
