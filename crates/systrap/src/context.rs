@@ -17,6 +17,7 @@ use crate::local::Local;
 use crate::pace::{Mover, Pace};
 use crate::passing::{PASSES, Passing};
 use crate::shared::Shared;
+use crate::stay::Stay;
 use crate::stub::{Stub, Thread};
 use crate::text::Entry;
 use crate::zygote::INTERRUPT;
@@ -96,6 +97,7 @@ pub struct SystrapContext {
     linger: RefCell<Linger>,
     passing: Passing,
     mover: Mover,
+    stay: RefCell<Stay>,
     /// The registers as the frame has them.
     seen: Option<Registers>,
     /// The stub waits with a call and no frame.
@@ -142,6 +144,7 @@ impl SystrapContext {
             linger: RefCell::new(Linger::new(tid)),
             passing: Passing::new(),
             mover,
+            stay: RefCell::new(Stay::default()),
             seen: None,
             call: false,
             result: None,
@@ -165,8 +168,11 @@ impl SystrapContext {
         let running = &core.running;
         let futex_looks = self.linger.get_mut().futex_looks(&core.lingerers, running.load(Ordering::Relaxed));
         let spins = self.may_spin(&stub, give == TURN_GUEST);
-        running.fetch_add(1, Ordering::Relaxed);
-        let result = if spins { self.spin(&stub, give, futex_looks) } else { self.pass(&stub, give, futex_looks) };
+        let alone = running.fetch_add(1, Ordering::Relaxed) == 0;
+        let result = match spins {
+            true => self.spin(&stub, give, futex_looks),
+            false => self.pass(&stub, give, futex_looks, alone),
+        };
         running.fetch_sub(1, Ordering::Relaxed);
         result
     }
@@ -193,8 +199,8 @@ impl SystrapContext {
         }
     }
 
-    /// Hands over on this core, by yielding it or by sleeping.
-    fn pass(&mut self, stub: &Stub, give: u32, futex_looks: u32) -> Result<u32, Gone> {
+    /// Hands over on this core, by yielding it or by sleeping. `alone` says that no other guest thread runs.
+    fn pass(&mut self, stub: &Stub, give: u32, futex_looks: u32, alone: bool) -> Result<u32, Gone> {
         let began = Instant::now();
         let passes = if self.passing.wants(began) && self.mover.is_here() { PASSES } else { 0 };
         self.set_ways(Ways { spins: 0, passes, futex_looks });
@@ -202,6 +208,10 @@ impl SystrapContext {
         let (turn, slept) = self.give(shared, give);
         if slept {
             self.mover.bring_here();
+            match alone {
+                true => self.stay.get_mut().stay(began),
+                false => self.stay.get_mut().leave(),
+            }
             let _ = futex::wake(turn, Flags::empty(), 1);
         }
         let quick = (0..passes).find_map(|_| {
@@ -532,6 +542,7 @@ impl Context for SystrapContext {
         // The stub's core is wanted by whoever ends the sleep.
         self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
         self.slept.set(true);
+        self.stay.borrow_mut().leave();
         let core = self.stub.core();
         let running = core.running.load(Ordering::Relaxed);
         self.linger.borrow_mut().wait(&core.lingerers, running, ended);

@@ -7,7 +7,7 @@
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
 //! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`, `crowd`: how both sides hand over;
-//!   `linger`: how a task waits for another.
+//!   `stay`: on which core; `linger`: how a task waits for another.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
@@ -56,6 +56,7 @@ mod passing;
 mod patcher;
 mod ranges;
 mod shared;
+mod stay;
 mod stub;
 mod text;
 mod watch;

@@ -1,0 +1,63 @@
+//! Keeps a Sentry thread on the core where it and its stub hand over by sleeping.
+//!
+//! A thread that sleeps is woken on an idle core if there is one, which takes ten times as long as a switch on the waker's own:
+//! and the stub would have to follow it there. That is good for two that compute, and bad for two that only take turns. So
+//! the Sentry's thread stays as long as no other guest thread runs in the sandbox. What else the host runs is not known here:
+//! now and then the thread is let go for one sleep, to be woken on a better core if there is one.
+
+use crate::pace::Mover;
+use core::time::Duration;
+use std::time::Instant;
+
+/// How long to stay.
+const TURN: Duration = Duration::from_millis(4);
+
+/// Whether the calling thread stays, and since when.
+#[derive(Default)]
+pub struct Stay {
+    mover: Option<Mover>,
+    since: Option<Instant>,
+}
+
+impl Stay {
+    /// Before a sleep that begins `now` and that the stub is to end, on this core.
+    pub fn stay(&mut self, now: Instant) {
+        if self.since.is_some_and(|since| now.saturating_duration_since(since) > TURN) {
+            return self.leave();
+        }
+        self.since.get_or_insert(now);
+        self.mover.get_or_insert_with(Mover::own).bring_here();
+    }
+
+    /// Before any other.
+    pub fn leave(&mut self) {
+        self.since = None;
+        if let Some(mover) = &mut self.mover {
+            mover.let_go();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::thread::sched_getaffinity;
+
+    #[test]
+    fn stays_for_a_while_only() {
+        crate::pace::remember_cores();
+        let cores = || sched_getaffinity(None).map(|set| set.count());
+        let (all, now, mut stay) = (cores(), Instant::now(), Stay::default());
+        stay.leave();
+        assert_eq!(cores(), all);
+        stay.stay(now);
+        assert_eq!(cores(), Ok(1));
+        stay.stay(now + TURN);
+        assert_eq!(cores(), Ok(1));
+        stay.stay(now + 2 * TURN);
+        assert_eq!(cores(), all);
+        stay.stay(now + 2 * TURN);
+        stay.leave();
+        assert_eq!(cores(), all);
+    }
+}
