@@ -24,6 +24,8 @@ const STALE_MAX: u64 = 32 << 20;
 const SMALL: u64 = 512 << 10;
 /// After so many blocks in a row for which the host had no huge page, it is not asked any more.
 const MISSES_MAX: usize = 4;
+/// Parts of huge pages that are kept, in bytes, before they go back too, and the rest of those pages becomes small ones.
+const PARTS_MAX: u64 = 64 << 20;
 /// So many free ranges are tried before new ground is broken.
 const SCAN_MAX: usize = 64;
 
@@ -305,7 +307,7 @@ impl FrameAllocator {
     /// Brings blocks in. Says whether the host has memory for all of a range, which is new.
     fn bring(&self, range: FrameRange, blocks: Vec<u64>) -> bool {
         for block in blocks {
-            if self.file.bring_huge(block) {
+            if self.file.bring_huge(block, block.max(range.start)) {
                 self.misses.store(0, Ordering::Relaxed);
             } else if self.misses.fetch_add(1, Ordering::Relaxed) + 1 >= MISSES_MAX {
                 return false;
@@ -371,7 +373,7 @@ impl FrameAllocator {
         }
     }
 
-    /// Gives stale memory back to the host: all but parts of huge pages.
+    /// Gives stale memory back to the host: all but parts of huge pages, unless there are many.
     pub fn trim(&self) {
         let stale = {
             let mut state = self.state.lock();
@@ -379,12 +381,13 @@ impl FrameAllocator {
             let stale = core::mem::take(&mut state.stale);
             stale.into_iter().flat_map(|(start, end)| state.by_block(start, end)).collect::<Vec<_>>()
         };
+        let parts: u64 = stale.iter().filter(|piece| !piece.2).map(|piece| piece.1 - piece.0).sum();
         for (start, end, whole) in stale {
-            let clean = whole && self.file.punch(start, end - start).is_ok();
+            let clean = (whole || parts > PARTS_MAX) && self.file.punch(start, end - start).is_ok();
             let mut state = self.state.lock();
             if clean {
                 insert_range(&mut state.clean, start, end);
-                state.huge.remove(&start);
+                state.huge.remove(&(start & !(HUGE - 1)));
             } else {
                 insert_range(&mut state.stale, start, end);
                 state.usage.stale += end - start;
@@ -544,6 +547,14 @@ mod tests {
         frames.trim();
         assert_eq!(frames.usage().stale, 0);
         assert!(frames.state.lock().huge.is_empty());
+        // Many of them are not.
+        let many = frames.alloc(2 * PARTS_MAX, AllocOptions::default()).unwrap();
+        let kept: Vec<FrameRange> = (0..many.len()).step_by(HUGE as usize).map(|at| many.slice(at, PAGE)).collect();
+        kept.iter().for_each(|page| frames.inc(*page));
+        frames.dec(many);
+        assert_eq!(frames.usage().stale, 0);
+        assert!(frames.state.lock().huge.is_empty());
+        kept.into_iter().for_each(|page| frames.dec(page));
     }
 
     #[test]

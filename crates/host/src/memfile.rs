@@ -110,9 +110,9 @@ impl MemoryFile {
         self.huge
     }
 
-    /// Has the host give a huge page for the range of that size and alignment at `offset`, all of whose bytes must be zero. Says
-    /// whether it did.
-    pub fn bring_huge(&self, offset: u64) -> bool {
+    /// Has the host give a huge page for the range of that size and alignment at `offset`, by writing a zero to `own`, a byte in it which
+    /// is the caller's and is zero. Says whether it did.
+    pub fn bring_huge(&self, offset: u64, own: u64) -> bool {
         if !self.huge || !offset.is_multiple_of(HUGE) || offset.checked_add(HUGE).is_none_or(|end| end > self.len) {
             return false;
         }
@@ -121,7 +121,7 @@ impl MemoryFile {
             libc::madvise(self.base.wrapping_add(offset as usize).cast(), HUGE as usize, libc::MADV_HUGEPAGE) == 0
         };
         let mut last = [0];
-        if advised && self.range(offset, 1).write(&[0]).is_ok() {
+        if advised && self.range(own, 1).write(&[0]).is_ok() {
             self.resident(offset + HUGE - abi::PAGE_SIZE, &mut last);
         }
         last == [1]
