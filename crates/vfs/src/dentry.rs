@@ -88,7 +88,7 @@ impl Dentry {
     fn make(inode: Arc<dyn Inode>, parent: Option<Arc<Dentry>>, name: &[u8]) -> Arc<Dentry> {
         Arc::new(Dentry {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            kind: inode.attr().map_or(FileType::Anonymous, |attr| attr.kind),
+            kind: inode.kind(),
             inode,
             place: RwLock::new(rank::LEAF, Place { parent, name: name.into() }),
             children: Mutex::new(rank::DENTRY, Children::new()),

@@ -1,7 +1,7 @@
 //! What a file system implements.
 
 use crate::wait::Events;
-use crate::{Attr, Caller, OpenFile, OpenFlags, PathRef, SetAttr, StatFs};
+use crate::{Attr, Caller, FileType, OpenFile, OpenFlags, PathRef, SetAttr, StatFs};
 use abi::Errno;
 use bitflags::bitflags;
 use std::any::Any;
@@ -147,6 +147,11 @@ pub trait Inode: Send + Sync + Any {
     /// # Errors
     /// Errors of the host.
     fn attr(&self) -> Result<Attr, Errno>;
+
+    /// Its type, which never changes.
+    fn kind(&self) -> FileType {
+        self.attr().map_or(FileType::Anonymous, |attr| attr.kind)
+    }
 
     /// The VFS's own state of this inode.
     fn common(&self) -> &InodeCommon;

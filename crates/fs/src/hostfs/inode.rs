@@ -119,6 +119,10 @@ impl Inode for HostNode {
         self.attr_now()
     }
 
+    fn kind(&self) -> FileType {
+        self.kind
+    }
+
     fn common(&self) -> &InodeCommon {
         &self.common
     }

@@ -69,7 +69,7 @@ pub struct HostNode {
     pub(super) this: Weak<HostNode>,
     pub(super) shared: Arc<Shared>,
     pub(super) key: Key,
-    kind: FileType,
+    pub(super) kind: FileType,
     is_root: bool,
     /// A descriptor to find it by: of every inode of a shared tree, and of every directory that was looked into. It is an
     /// `O_PATH` one or, of a directory that was listed, the listing's.
@@ -86,7 +86,13 @@ pub struct HostNode {
 }
 
 impl HostNode {
-    fn make(shared: &Arc<Shared>, stat: &Statx, path_fd: Option<OwnedFd>, place: Option<Place>) -> Arc<HostNode> {
+    fn make(
+        shared: &Arc<Shared>,
+        stat: &Statx,
+        path_fd: Option<OwnedFd>,
+        place: Option<Place>,
+        now: i64,
+    ) -> Arc<HostNode> {
         let key = Key::of(stat);
         let attr = calls::attr(stat, shared.dev(key.dev));
         let is_root = place.is_none();
@@ -105,7 +111,7 @@ impl HostNode {
             path_fd: cell,
             listed: Mutex::new(rank::LEAF, Weak::new()),
             place: Mutex::new(rank::LEAF, place),
-            seen: Mutex::new(rank::LEAF, Seen { attr, at: now(), target: None, xattrs: None }),
+            seen: Mutex::new(rank::LEAF, Seen { attr, at: now, target: None, xattrs: None }),
             handles: Mutex::new(rank::LEAF, Handles::default()),
             observers: OnceLock::new(),
             common: InodeCommon::default(),
@@ -114,11 +120,7 @@ impl HostNode {
     }
 
     pub(super) fn root(shared: &Arc<Shared>, fd: OwnedFd, stat: &Statx) -> Arc<HostNode> {
-        HostNode::make(shared, stat, Some(fd), None)
-    }
-
-    pub(super) fn kind(&self) -> FileType {
-        self.kind
+        HostNode::make(shared, stat, Some(fd), None, now())
     }
 
     /// Who has it mapped.
@@ -221,9 +223,9 @@ impl HostNode {
     pub(super) fn child(&self, name: &[u8]) -> Result<Arc<HostNode>, Errno> {
         let dir = self.dir_fd()?;
         let this = self.this.upgrade().ok_or(Errno::ENOENT)?;
-        let moves = self.shared.moves.load(Ordering::SeqCst);
+        let (now, moves) = (now(), self.shared.moves.load(Ordering::SeqCst));
         let (stat, fd) = if self.shared.exclusive() {
-            (self.open_ahead(dir, name).map_or_else(|| calls::stat_at(dir, name), Ok)?, None)
+            (self.open_ahead(dir, name, now).map_or_else(|| calls::stat_at(dir, name), Ok)?, None)
         } else {
             let fd = calls::open_path(dir, name, OFlags::empty())?;
             (calls::stat_fd(&fd)?, Some(fd))
@@ -232,17 +234,17 @@ impl HostNode {
         // Numbers are given again.
         if let Some(node) = self.shared.find(Key::of(&stat)).filter(|node| node.kind == attr.kind) {
             node.set_place(&this, name, moves);
-            node.seen.lock().renew(attr, now());
+            node.seen.lock().renew(attr, now);
             return Ok(node);
         }
         let place = Place { dir: this, name: name.into(), moves };
-        Ok(HostNode::make(&self.shared, &stat, fd, Some(place)))
+        Ok(HostNode::make(&self.shared, &stat, fd, Some(place), now))
     }
 
     /// What a listing said lately.
-    fn listed(&self) -> Option<Arc<Listed>> {
+    fn listed(&self, now: i64) -> Option<Arc<Listed>> {
         let listed = self.listed.lock().upgrade()?;
-        (0..BELIEVED).contains(&now().saturating_sub(listed.at())).then_some(listed)
+        (0..BELIEVED).contains(&now.saturating_sub(listed.at())).then_some(listed)
     }
 
     /// It was listed to the end, and holds these regular files; `fd` is the listing's, if directories are there too.
@@ -262,8 +264,8 @@ impl HostNode {
     }
 
     /// Opens a child that a listing says is opened next. Its attributes.
-    fn open_ahead(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Option<Statx> {
-        let listed = self.listed().filter(|listed| listed.expects(name))?;
+    fn open_ahead(&self, dir: BorrowedFd<'_>, name: &[u8], now: i64) -> Option<Statx> {
+        let listed = self.listed(now).filter(|listed| listed.expects(name))?;
         let fd = calls::open_file(dir, name, OFlags::RDONLY).ok()?;
         let stat = calls::stat_fd(&fd).ok()?;
         let regular = calls::attr(&stat, 0).kind == FileType::Regular;
@@ -275,8 +277,10 @@ impl HostNode {
 
     /// The descriptor that the lookup has opened.
     fn opened_ahead(&self) -> Option<OwnedFd> {
-        let fd = self.place()?.dir.listed()?.take(self.key)?;
-        self.believed().map(|_| fd)
+        let now = now();
+        let dir = self.place.lock().as_ref().map(|place| place.dir.clone())?;
+        let fd = dir.listed(now)?.take(self.key)?;
+        self.seen.lock().is_fresh(now).then_some(fd)
     }
 
     /// A child was given another name by us.

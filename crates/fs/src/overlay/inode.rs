@@ -39,6 +39,10 @@ impl Inode for Node {
         Ok(attr)
     }
 
+    fn kind(&self) -> FileType {
+        self.kind
+    }
+
     fn common(&self) -> &InodeCommon {
         &self.common
     }
