@@ -201,6 +201,10 @@ impl SystrapContext {
 
     /// Hands over on this core, by yielding it or by sleeping. `alone` says that no other guest thread runs.
     fn pass(&mut self, stub: &Stub, give: u32, futex_looks: u32, alone: bool) -> Result<u32, Gone> {
+        let core = stub.core();
+        let cores = &core.lingerers;
+        let wanting = core.running.load(Ordering::Relaxed) + core.crowd.waiting();
+        let here = self.linger.get_mut().enter(cores, wanting);
         let began = Instant::now();
         let passes = if self.passing.wants(began) && self.mover.is_here() { PASSES } else { 0 };
         self.set_ways(Ways { spins: 0, passes, futex_looks });
@@ -208,9 +212,10 @@ impl SystrapContext {
         let (turn, slept) = self.give(shared, give);
         if slept {
             self.mover.bring_here();
+            let own = self.linger.get_mut().mover();
             match alone {
-                true => self.stay.get_mut().stay(began),
-                false => self.stay.get_mut().leave(),
+                true => self.stay.get_mut().stay(own, began),
+                false => self.stay.get_mut().leave(own),
             }
             let _ = futex::wake(turn, Flags::empty(), 1);
         }
@@ -224,6 +229,7 @@ impl SystrapContext {
             None => self.sleep(shared, turn),
         };
         self.passing.learn(passes != 0, began);
+        cores.leave(here);
         result
     }
 
@@ -303,6 +309,7 @@ impl SystrapContext {
             if let Err(rustix::io::Errno::TIMEDOUT) = futex::wait(turn, Flags::empty(), now, Some(limit)) {
                 self.ticket.give_back(&self.stub.core().crowd);
                 self.mover.let_go();
+                self.linger.get_mut().let_go();
             }
         };
         sleeping.store(0, Ordering::Relaxed);
@@ -542,7 +549,7 @@ impl Context for SystrapContext {
         // The stub's core is wanted by whoever ends the sleep.
         self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
         self.slept.set(true);
-        self.stay.borrow_mut().leave();
+        self.stay.borrow_mut().leave(self.linger.borrow_mut().mover());
         let core = self.stub.core();
         let running = core.running.load(Ordering::Relaxed);
         self.linger.borrow_mut().wait(&core.lingerers, running, ended);

@@ -4,6 +4,9 @@
 //! switches between all threads of both; if on two, to wake an idle core takes longer still. So the one that waits keeps its
 //! core awake, away from the other's, while each hands over to its own guest on its own core. It does so if its last waits,
 //! awake or not, were short.
+//!
+//! Two guests that run, and call, may come to share a core too, as each stub is bound to its Sentry thread's: if there is a
+//! core for each, one of them leaves.
 
 use crate::pace::Mover;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
@@ -21,6 +24,8 @@ const SHORT: Duration = Duration::from_micros(150);
 const CREDIT_MAX: u32 = 24;
 /// From so many on, one waits awake.
 const CREDIT_TRY: u32 = 6;
+/// A thread leaves a core after so many hand-overs at which another guest ran there.
+const CROWDED: u32 = 16;
 /// What a long wait costs.
 const CREDIT_LOSS: u32 = 6;
 
@@ -30,11 +35,22 @@ pub struct Cores {
     lingering: AtomicUsize,
     /// Whose task was the last to wait on each core, by the id of its stub's thread.
     last: Box<[AtomicI32]>,
+    /// How many guests run on each core, which their Sentry threads have left to them.
+    guests: Box<[AtomicUsize]>,
 }
 
 impl Cores {
     pub fn new(cores: usize) -> Cores {
-        Cores { lingering: AtomicUsize::new(0), last: (0..cores).map(|_| AtomicI32::new(0)).collect() }
+        let last = (0..cores).map(|_| AtomicI32::new(0)).collect();
+        let guests = (0..cores).map(|_| AtomicUsize::new(0)).collect();
+        Cores { lingering: AtomicUsize::new(0), last, guests }
+    }
+
+    /// A guest that was left a core has given it back.
+    pub fn leave(&self, core: usize) {
+        if let Some(guests) = self.guests.get(core) {
+            guests.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// How many cores are kept awake.
@@ -50,11 +66,13 @@ pub struct Linger {
     since: Option<Instant>,
     mover: Option<Mover>,
     id: i32,
+    /// Hand-overs in a row on a core where another guest ran.
+    crowded: u32,
 }
 
 impl Linger {
     pub fn new(id: i32) -> Linger {
-        Linger { credit: 0, since: None, mover: None, id }
+        Linger { credit: 0, since: None, mover: None, id, crowded: 0 }
     }
 
     /// Waits until it has `ended`, or it is time to sleep. `running` says how many guest threads run.
@@ -95,6 +113,34 @@ impl Linger {
             return;
         }
         self.credit = self.credit.saturating_sub(CREDIT_LOSS);
+        self.let_go();
+    }
+
+    /// Leaves this core to the guest; returns it, for [`Cores::leave`]. `running` says how many guests run, this one among
+    /// them: if another runs here although there is a core for each, one of them goes.
+    pub fn enter(&mut self, cores: &Cores, running: usize) -> usize {
+        let mut here = sched_getcpu();
+        let others = cores.guests.get(here).map_or(0, |guests| guests.load(Ordering::Relaxed));
+        let crowded = others > 0 && running <= cores.guests.len();
+        self.crowded = if crowded { self.crowded + 1 } else { 0 };
+        if self.crowded >= CROWDED {
+            self.crowded = 0;
+            self.mover().keep_away();
+            here = sched_getcpu();
+        }
+        if let Some(guests) = cores.guests.get(here) {
+            guests.fetch_add(1, Ordering::Relaxed);
+        }
+        here
+    }
+
+    /// Moves the thread, which is the caller.
+    pub fn mover(&mut self) -> &mut Mover {
+        self.mover.get_or_insert_with(Mover::own)
+    }
+
+    /// Lets the thread run on any core.
+    pub fn let_go(&mut self) {
         if let Some(mover) = &mut self.mover {
             mover.let_go();
         }
@@ -114,7 +160,7 @@ impl Linger {
         if other != self.id && other != 0 {
             // Of the two, only one is to go.
             last.store(0, Ordering::Relaxed);
-            self.mover.get_or_insert_with(Mover::own).keep_away();
+            self.mover().keep_away();
             self.settle(cores);
         }
     }
@@ -152,6 +198,20 @@ mod tests {
         }
         assert!((1..=CREDIT_MAX / CREDIT_LOSS).contains(&awake), "{awake}");
         assert_eq!((linger.futex_looks(&cores, 0), cores.lingering()), (0, 0));
+    }
+
+    #[test]
+    fn of_two_guests_on_a_core_one_leaves_if_there_is_another_core() {
+        let cores = Cores::new(64);
+        cores.guests.iter().for_each(|guests| guests.store(1, Ordering::Relaxed));
+        let (mut stays, mut goes) = (Linger::new(7), Linger::new(8));
+        for _ in 0..CROWDED {
+            cores.leave(stays.enter(&cores, 65));
+            cores.leave(goes.enter(&cores, 2));
+        }
+        assert!(stays.mover.is_none() && goes.mover.is_some());
+        assert!(cores.guests.iter().all(|guests| guests.load(Ordering::Relaxed) == 1));
+        goes.let_go();
     }
 
     #[test]

@@ -95,6 +95,11 @@ impl Mover {
         self.place == Place::Core(sched_getcpu())
     }
 
+    /// Whether the thread is kept off a core.
+    pub fn is_away(&self) -> bool {
+        matches!(self.place, Place::Not(_))
+    }
+
     /// Whether it is bound.
     pub fn bound(&self) -> bool {
         self.place != Place::Free

@@ -15,25 +15,27 @@ const TURN: Duration = Duration::from_millis(4);
 /// Whether the calling thread stays, and since when.
 #[derive(Default)]
 pub struct Stay {
-    mover: Option<Mover>,
     since: Option<Instant>,
 }
 
 impl Stay {
-    /// Before a sleep that begins `now` and that the stub is to end, on this core.
-    pub fn stay(&mut self, now: Instant) {
+    /// Before a sleep that begins `now` and that the stub is to end, on this core. A thread that has left another's core is
+    /// not moved.
+    pub fn stay(&mut self, own: &mut Mover, now: Instant) {
+        if own.is_away() {
+            return;
+        }
         if self.since.is_some_and(|since| now.saturating_duration_since(since) > TURN) {
-            return self.leave();
+            return self.leave(own);
         }
         self.since.get_or_insert(now);
-        self.mover.get_or_insert_with(Mover::own).bring_here();
+        own.bring_here();
     }
 
     /// Before any other.
-    pub fn leave(&mut self) {
-        self.since = None;
-        if let Some(mover) = &mut self.mover {
-            mover.let_go();
+    pub fn leave(&mut self, own: &mut Mover) {
+        if self.since.take().is_some() {
+            own.let_go();
         }
     }
 }
@@ -48,16 +50,17 @@ mod tests {
         crate::pace::remember_cores();
         let cores = || sched_getaffinity(None).map(|set| set.count());
         let (all, now, mut stay) = (cores(), Instant::now(), Stay::default());
-        stay.leave();
+        let own = &mut Mover::own();
+        stay.leave(own);
         assert_eq!(cores(), all);
-        stay.stay(now);
+        stay.stay(own, now);
         assert_eq!(cores(), Ok(1));
-        stay.stay(now + TURN);
+        stay.stay(own, now + TURN);
         assert_eq!(cores(), Ok(1));
-        stay.stay(now + 2 * TURN);
+        stay.stay(own, now + 2 * TURN);
         assert_eq!(cores(), all);
-        stay.stay(now + 2 * TURN);
-        stay.leave();
+        stay.stay(own, now + 2 * TURN);
+        stay.leave(own);
         assert_eq!(cores(), all);
     }
 }
