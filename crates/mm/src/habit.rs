@@ -9,9 +9,13 @@ use crate::{MemoryManager, page};
 use core::ops::Range;
 use lock::{Mutex, rank};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// Pages of each kind at most. A program whose forks need more does not learn any more: what is left out costs faults.
 const MOST: usize = 256;
+
+/// A fork that has asked for so many lives longer than most.
+const BRIEF: u32 = 24;
 
 #[derive(Default)]
 struct Pages {
@@ -92,7 +96,13 @@ impl MemoryManager {
     pub(crate) fn learn(&self, addr: u64) {
         if self.learns {
             self.habit.touched(addr);
+            self.asked.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it is a fork that may be over soon, as far as one can tell: to give it more than it asks for is not worth it.
+    pub(crate) fn brief(&self) -> bool {
+        self.learns && self.asked.load(Ordering::Relaxed) < BRIEF
     }
 }
 

@@ -53,7 +53,7 @@ use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
 use platform::{AddressSpace, MapOp, Patcher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// So much memory of an ended address space may be free a little later than its process is seen to have ended.
@@ -140,6 +140,8 @@ pub struct MemoryManager {
     habit: Arc<habit::Habit>,
     /// It is a fork, of which others are to learn.
     learns: bool,
+    /// How many pages it has asked for, if so.
+    asked: AtomicU32,
     /// Its contexts of asynchronous I/O (Linux's `ioctx_table`), kept for the system calls that make them.
     pub aio: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -197,6 +199,7 @@ impl MemoryManager {
             state: Mutex::new(rank::VMAS, state),
             habit,
             learns,
+            asked: AtomicU32::new(0),
             aio: OnceLock::new(),
         })
     }

@@ -380,7 +380,7 @@ impl MemoryManager {
         if state.installed_bound == 0 {
             self.install_first(state, changes);
         }
-        if self.learns || state.installed_bound == 0 {
+        if self.brief() || state.installed_bound == 0 {
             return;
         }
         let near = addr.saturating_sub(AROUND)..addr.saturating_add(AROUND);

@@ -166,6 +166,15 @@ impl Linger {
     }
 }
 
+impl Drop for Linger {
+    /// The thread will serve another task.
+    fn drop(&mut self) {
+        if let Some(mover) = &mut self.mover {
+            mover.let_go();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
