@@ -288,9 +288,7 @@ impl Core {
         let mut late = false;
         while !self.stop.load(Ordering::SeqCst) {
             let early = !late && self.taken.load(Ordering::Relaxed) <= 1;
-            if !early {
-                self.fill_pool();
-            }
+            self.fill_pool(early);
             events.clear();
             let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), early.then_some(&FIRST));
             late |= early && events.is_empty();
@@ -340,9 +338,11 @@ impl Core {
         }
     }
 
-    fn fill_pool(self: &Arc<Core>) {
+    /// With one stub that is to be the zygote's heir, and, if it is not too early for that, with some for new processes.
+    fn fill_pool(self: &Arc<Core>, early: bool) {
         let wanted = match self.taken.load(Ordering::Relaxed) {
             0 => 0,
+            _ if early => 1,
             taken => (taken + 1).min(self.most),
         };
         while !self.stop.load(Ordering::SeqCst) && self.pool.lock().len() < wanted {
