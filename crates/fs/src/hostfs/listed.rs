@@ -8,8 +8,8 @@ use super::calls::Key;
 use lock::{Mutex, rank};
 use std::os::fd::OwnedFd;
 
-/// No more bytes of names than this are remembered of a directory.
-const NAMES_MAX: usize = 256 << 10;
+/// No more bytes of names than this are remembered of a directory, of which guests may have many open.
+const NAMES_MAX: usize = 32 << 10;
 /// So many names may be passed over.
 const SKIPPED: usize = 8;
 

@@ -75,7 +75,7 @@ impl CurrentTask {
         drop(exe);
         match context {
             Some(context) => self.move_to(context, &loaded),
-            None => self.take_over_space(&loaded)?,
+            None => self.take_over_space(&loaded),
         }
         self.task.futexes_released.store(false, Ordering::SeqCst);
         self.vfork = None;
@@ -114,20 +114,19 @@ impl CurrentTask {
     }
 
     /// Empties the present address space for the loaded program. If somebody still looks at it, that takes another after all.
-    fn take_over_space(&mut self, loaded: &Loaded) -> Result<(), SysErr> {
+    fn take_over_space(&mut self, loaded: &Loaded) {
         let old = self.swap_memory(loaded);
         if let Some(space) = old.move_out() {
             loaded.move_in(space);
             self.context.renew();
             self.move_local(self.context.local());
-            return Ok(());
+            return;
         }
         match self.kernel.platform.new_address_space().and_then(|space| loaded.place(space)) {
             Ok(context) => self.move_to(context, loaded),
             // Too late to fail.
             Err(_) => self.end_group(ExitStatus::Killed { signal: abi::signal::SIGKILL, core: false }),
         }
-        Ok(())
     }
 
     /// Makes the loaded program's memory the task's, and returns the other, which only the caller still has for it.
