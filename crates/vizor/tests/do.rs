@@ -407,14 +407,23 @@ fn a_guest_that_spoils_its_stub_is_reported_and_costs_its_process_only() {
                   def spoil():\n    while True: ctypes.memset(blocks, 0, 0x4000)\n\
                   threading.Thread(target=spoil, daemon=True).start()\n\
                   while True: os.getppid()\n";
-    let log = Scratch::new();
     let script = "/usr/bin/python3 -c \"$1\"; test $? -gt 128 || exit 1; exit 5";
-    let output = run(&mut vizor(&["--debug-log", &log.path("log"), "sh", "-c", script, "sh", attack]));
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("vizor: process 3 (python3) was killed: its "), "{said}");
-    let logged = fs::read_to_string(log.path("log")).expect("log");
-    assert!(logged.contains("process 3 (python3) was killed: its "), "{logged}");
+    // Where the zeros hit is chance: about once in 250 runs they are the registers that the thread goes on with, and
+    // it faults in code of its own, as after any other jump to nowhere.
+    let reported = (0..5).any(|_| {
+        let log = Scratch::new();
+        let output = run(&mut vizor(&["--debug-log", &log.path("log"), "sh", "-c", script, "sh", attack]));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        if said == "Segmentation fault\n" {
+            return false;
+        }
+        assert!(said.contains("vizor: process 3 (python3) was killed: its "), "{said}");
+        let logged = fs::read_to_string(log.path("log")).expect("log");
+        assert!(logged.contains("process 3 (python3) was killed: its "), "{logged}");
+        true
+    });
+    assert!(reported, "the guest only ever faulted");
 }
 
 #[test]
