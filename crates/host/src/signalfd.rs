@@ -1,5 +1,6 @@
 //! Signals of the process read from a descriptor, and taken as they come otherwise.
 
+use core::sync::atomic::{AtomicU8, Ordering};
 use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
 
@@ -71,20 +72,58 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Sends the calling process a signal and lets it have its default effect, even if blocked. Returns when it goes on.
-pub fn suffer(signal: i32) {
-    let set = set_of(&[signal]);
-    // SAFETY: signal calls with valid sets; the old mask and action are put back.
+/// Which `SIGCONT` has come while [`stop_self`] was at work: none, one of a process's, one of the kernel's.
+static CONTINUED: AtomicU8 = AtomicU8::new(0);
+
+extern "C" fn note_continue(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the host gives a handler the signal's description.
+    let from_kernel = unsafe { (*info).si_code } > 0;
+    CONTINUED.store(1 + u8::from(from_kernel), Ordering::SeqCst);
+}
+
+/// Stops the calling process by a stop signal's default action, even if that is blocked. Returns when it goes on, with the `SIGCONT` that let it.
+///
+/// Linux discards a pending `SIGCONT` at each stop signal and the other way round (signal(7)). So that the one that is to end
+/// this stop is not lost, it is taken by a handler from before the stop signal is sent, and that waits blocked until it is known whether
+/// one has come. `SIGSTOP` cannot wait: there, one that comes between is lost.
+#[must_use]
+pub fn stop_self(signal: i32) -> Option<Arrival> {
+    let (set, cont) = (set_of(&[signal]), set_of(&[libc::SIGCONT]));
+    // SAFETY: signal calls with valid sets and a handler that only stores a word; the old mask and actions are put back.
     unsafe {
         let mut default: libc::sigaction = core::mem::zeroed();
         default.sa_sigaction = libc::SIG_DFL;
-        let mut action: libc::sigaction = core::mem::zeroed();
+        let mut ignore: libc::sigaction = core::mem::zeroed();
+        ignore.sa_sigaction = libc::SIG_IGN;
+        let mut note: libc::sigaction = core::mem::zeroed();
+        note.sa_sigaction = note_continue as *const () as usize;
+        note.sa_flags = libc::SA_SIGINFO;
+        let (mut stop_action, mut cont_action): (libc::sigaction, libc::sigaction) = core::mem::zeroed();
         let mut mask: libc::sigset_t = core::mem::zeroed();
-        libc::sigaction(signal, &raw const default, &raw mut action);
-        libc::raise(signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, &raw mut mask);
+        CONTINUED.store(0, Ordering::SeqCst);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut mask);
+        libc::sigaction(signal, &raw const default, &raw mut stop_action);
+        libc::sigaction(libc::SIGCONT, &raw const note, &raw mut cont_action);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const cont, core::ptr::null_mut());
+        let waits = signal != libc::SIGSTOP;
+        if waits {
+            libc::raise(signal);
+        }
+        if CONTINUED.load(Ordering::SeqCst) != 0 {
+            // To ignore a signal discards it.
+            libc::sigaction(signal, &raw const ignore, core::ptr::null_mut());
+        } else if waits {
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, core::ptr::null_mut());
+        } else {
+            libc::raise(signal);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, core::ptr::null_mut());
-        libc::sigaction(signal, &raw const action, core::ptr::null_mut());
+        libc::sigaction(signal, &raw const stop_action, core::ptr::null_mut());
+        libc::sigaction(libc::SIGCONT, &raw const cont_action, core::ptr::null_mut());
+    }
+    match CONTINUED.load(Ordering::SeqCst) {
+        0 => None,
+        how => Some(Arrival { signal: libc::SIGCONT, from_kernel: how > 1 }),
     }
 }
 

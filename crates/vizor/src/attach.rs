@@ -7,7 +7,7 @@
 use crate::launch::Sandbox;
 use crate::terminal::Terminal;
 use abi::signal as s;
-use host::signalfd::{Arrival, SignalFd, suffer};
+use host::signalfd::{Arrival, SignalFd, stop_self};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -210,7 +210,8 @@ impl Session {
         let raw = self.relay.as_ref().is_some_and(|relay| relay.terminal.attached());
         let end = if raw && host::terminal::settings(rustix::stdio::stderr()).is_ok() { "\r\n" } else { "\n" };
         // Nobody is left to be told if this fails.
-        let _ = write!(io::stderr(), "vizor: {line}{end}");
+        // One write: others may write there too.
+        let _ = io::stderr().write_all(format!("vizor: {line}{end}").as_bytes());
     }
 
     /// The Sentry has ended without a word.
@@ -291,9 +292,13 @@ impl Session {
             relay.terminal.detach();
         }
         self.request(Request::Attached(None));
-        // Only these are told apart by shells; the others can't be suffered without a handler of their own.
-        suffer(if matches!(signal, s::SIGTSTP | s::SIGTTIN | s::SIGTTOU) { signal } else { s::SIGSTOP });
+        // There are no others.
+        let signal = if matches!(signal, s::SIGTSTP | s::SIGTTIN | s::SIGTTOU) { signal } else { s::SIGSTOP };
+        let continued = stop_self(signal);
         self.take_terminal();
+        if let Some(arrival) = continued {
+            self.forward(arrival);
+        }
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // Nobody is left to be told if this fails.
-            let _ = writeln!(std::io::stderr(), "vizor: {failure}");
+            let _ = std::io::stderr().write_all(format!("vizor: {failure}\n").as_bytes());
             ExitCode::from(failure.status)
         }
     }

@@ -18,7 +18,9 @@ impl Home {
         }
         let home = Home(std::env::temp_dir().join(format!("vizor-user-{name}-{}", std::process::id())));
         fs::create_dir_all(&home.0).expect("a directory");
-        fs::copy(env!("CARGO_BIN_EXE_vizor"), home.0.join("vizor")).expect("a copy");
+        // By another process: a child forked meanwhile would hold it open for writing, and it could not be executed.
+        let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_vizor")).arg(home.0.join("vizor")).status();
+        assert!(copy.expect("cp").success());
         chown(&home.0, Some(USER), Some(USER)).expect("chown");
         fs::set_permissions(&home.0, fs::Permissions::from_mode(0o755)).expect("chmod");
         Some(home)
