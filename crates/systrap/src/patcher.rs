@@ -13,8 +13,9 @@
 use crate::layout::{HOST_END, REGION_STEP, USER_RANGE};
 use crate::text::Entry;
 use core::ops::Range;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use platform::{Code, JUMP, Patch, Patcher};
+use yaxpeax_arch::LengthedInstruction;
+use yaxpeax_x86::long_mode::{InstDecoder, Instruction, Opcode, Operand, RegSpec};
 
 /// Opcodes that are invalid in 64-bit mode, whatever follows them (Intel SDM vol. 2, table A-2; `0x62`, `0xc4` and `0xc5` are not
 /// among them, since they begin vector instructions there).
@@ -177,11 +178,11 @@ fn after(code: Code<'_>, call: usize) -> Option<Site> {
     let mut end = call + 2;
     let mut ends = vec![end];
     while end < call + JUMP {
-        let instruction = decode(code, end)?;
+        let (instruction, len) = decode(code, end)?;
         if !movable(&instruction) {
             return None;
         }
-        end += instruction.len();
+        end += len;
         ends.push(end);
     }
     Some(Site { range: call..end, call, ends, whole: false })
@@ -191,20 +192,71 @@ fn after(code: Code<'_>, call: usize) -> Option<Site> {
 fn before(code: Code<'_>, call: usize) -> Option<Site> {
     let lengths = JUMP - SYSCALL.len()..=LONGEST.min(call);
     let start = lengths.map(|len| call - len).find(|start| {
-        decode(code, *start).is_some_and(|i| i.len() == call - start && movable(&i)) && boundary(code, *start, call)
+        decode(code, *start).is_some_and(|(found, len)| len == call - start && movable(&found))
+            && boundary(code, *start, call)
     })?;
     Some(Site { range: start..call + 2, call, ends: vec![call + 2], whole: false })
 }
 
-fn decode(code: Code<'_>, at: usize) -> Option<Instruction> {
-    let bytes = code.bytes.get(at..)?;
-    let instruction = Decoder::with_ip(64, bytes, code.start + at as u64, DecoderOptions::NONE).decode();
-    (!instruction.is_invalid()).then_some(instruction)
+/// The instruction at `at`, and its length.
+fn decode(code: Code<'_>, at: usize) -> Option<(Instruction, usize)> {
+    let instruction = InstDecoder::default().decode_slice(code.bytes.get(at..)?).ok()?;
+    let len = usize::try_from(instruction.len().to_const()).ok()?;
+    (1..=LONGEST).contains(&len).then_some((instruction, len))
 }
 
-/// Whether an instruction does the same elsewhere, and nothing with what a call clobbers for certain.
+/// Whether an instruction does the same elsewhere, and nothing with what a call clobbers for certain: those that stand
+/// next to calls.
 fn movable(instruction: &Instruction) -> bool {
-    instruction.flow_control() == FlowControl::Next && !instruction.is_ip_rel_memory_operand()
+    use Opcode as O;
+    let plain = matches!(
+        instruction.opcode(),
+        O::MOV
+            | O::MOVZX
+            | O::MOVSX
+            | O::MOVSXD
+            | O::LEA
+            | O::CMP
+            | O::TEST
+            | O::AND
+            | O::OR
+            | O::XOR
+            | O::ADD
+            | O::SUB
+            | O::NEG
+            | O::NOT
+            | O::INC
+            | O::DEC
+            | O::SHL
+            | O::SHR
+            | O::SAR
+            | O::NOP
+            | O::PUSH
+            | O::POP
+    );
+    plain && (0..instruction.operand_count()).all(|at| stays(instruction.operand(at)))
+}
+
+/// Whether an operand is the same wherever the instruction is.
+fn stays(operand: Operand) -> bool {
+    match operand {
+        Operand::Register { .. }
+        | Operand::ImmediateI8 { .. }
+        | Operand::ImmediateU8 { .. }
+        | Operand::ImmediateI16 { .. }
+        | Operand::ImmediateU16 { .. }
+        | Operand::ImmediateI32 { .. }
+        | Operand::ImmediateU32 { .. }
+        | Operand::ImmediateI64 { .. }
+        | Operand::ImmediateU64 { .. }
+        | Operand::AbsoluteU32 { .. }
+        | Operand::AbsoluteU64 { .. } => true,
+        Operand::MemDeref { base }
+        | Operand::Disp { base, .. }
+        | Operand::MemBaseIndexScale { base, .. }
+        | Operand::MemBaseIndexScaleDisp { base, .. } => base != RegSpec::rip() && base != RegSpec::eip(),
+        _ => false,
+    }
 }
 
 /// Whether `start` begins an instruction in every reading of the bytes before `call` that comes to the call.
@@ -215,7 +267,7 @@ fn boundary(code: Code<'_>, start: usize, call: usize) -> bool {
         while at < call {
             met |= at == start;
             match decode(code, at) {
-                Some(instruction) => at += instruction.len(),
+                Some((_, len)) => at += len,
                 None => break,
             }
         }
@@ -277,10 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn what_depends_on_its_place_stays() {
+        // syscall; mov 0x10(%rip), %rax, and nothing long enough before it.
+        assert_eq!(plan(&[0x0f, 0x05, 0x48, 0x8b, 0x05, 0x10, 0, 0, 0], 0), None);
+        let movable = |bytes: &[u8]| movable(&InstDecoder::default().decode_slice(bytes).unwrap());
+        assert!(movable(&[0x48, 0x8b, 0x44, 0x24, 0x08]) && movable(&[0x65, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0]));
+        assert!(!movable(&[0x48, 0x8d, 0x05, 0, 0, 0, 0]) && !movable(&[0x67, 0x8b, 0x05, 0, 0, 0, 0]));
+        assert!(!movable(&[0xeb, 0x00]) && !movable(&[0xc3]) && !movable(&[0xcc]) && !movable(&[0xf3, 0xa4]));
+    }
+
+    #[test]
     fn the_tail_of_an_instruction_is_no_number() {
         // movl $1, -0x48(%rbp); syscall; ret: the last five bytes before the call look like mov $1, %eax.
         assert_eq!(plan(&[0xc7, 0x45, 0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xc3], 7).map(|p| p.at), Some(TEXT.start + 0x1040));
         // A jump that is too short to move, and nothing movable before.
         assert_eq!(plan(&[0xeb, 0x00, 0x0f, 0x05, 0xeb, 0x00], 2), None);
+    }
+
+    proptest::proptest! {
+        /// A second decoder, too slow to start for use, never finds an instruction of another length.
+        #[test]
+        fn lengths_are_right(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), LONGEST..256)) {
+            let code = Code { start: 0x1000, bytes: &bytes };
+            for at in 0..bytes.len() {
+                let mut other = iced_x86::Decoder::with_ip(64, &bytes[at..], 0, iced_x86::DecoderOptions::NONE);
+                let other = other.decode();
+                if let Some((_, len)) = decode(code, at) && !other.is_invalid() {
+                    proptest::prop_assert_eq!(len, other.len());
+                }
+            }
+        }
     }
 }
