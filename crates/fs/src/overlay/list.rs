@@ -13,8 +13,10 @@ use std::sync::atomic::Ordering;
 use vfs::time::now_coarse;
 use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFlags};
 
-/// So many misses below make it worth while to learn all names.
-const MISSES: u32 = 4;
+/// So many misses below make it worth while to learn all names: about as many as cost what a listing does, which is some
+/// 20 µs and 0.4 µs a name, of which this many bytes of the directory's size hold one.
+const MISSES: u64 = 16;
+const MISSES_BYTES: u64 = 96;
 /// No more names than this are learnt.
 const NAMES_MAX: usize = 16 << 10;
 
@@ -46,7 +48,8 @@ impl Node {
         match lower.inode.lookup(&System, name) {
             Ok(inode) => Ok(inode),
             Err(Errno::ENOENT) => {
-                if directory.misses.fetch_add(1, Ordering::Relaxed) == MISSES {
+                let misses = u64::from(directory.misses.fetch_add(1, Ordering::Relaxed));
+                if misses >= MISSES && misses == MISSES + lower.inode.attr()?.size / MISSES_BYTES {
                     let learnt = self.learn(lower).map(Arc::new);
                     *directory.below.lock() = learnt;
                 }
