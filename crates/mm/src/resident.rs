@@ -24,6 +24,9 @@ const RUN_WHOLE: u64 = 256 << 10;
 /// much when an address space is badly fragmented.
 pub(crate) const COPY_MIN: u64 = 16 << 10;
 const COPY_MAX: u64 = 64 << 10;
+/// What counts as around a write to data, and which share of what was copied there is copied once more.
+const DATA_NEAR: u64 = 256 << 10;
+const DATA_SHARE: u64 = 2;
 const COPY_FRAGMENTED: u64 = 1 << 20;
 const FRAGMENTED: usize = 16 << 10;
 /// How far a stack grows at once where it may.
@@ -32,6 +35,21 @@ const STACK_STEP: u64 = 32 << 10;
 const AROUND: u64 = 1 << 20;
 const AROUND_RUNS: usize = 16;
 const ALL_RUNS: usize = 64;
+
+/// How much to copy at a write to `addr`, in the shared pages `run`: as much as goes on from what was copied just before it;
+/// in a program's or library's data, where writes are all over the place, a share of what was copied around it.
+fn copied_near(state: &State, addr: u64, kind: Kind, vma: &Range<u64>, run: &Range<u64>) -> u64 {
+    let own = |(start, run): (u64, &Run)| if run.kind == Kind::Own { run.end - start } else { 0 };
+    let before = state.runs.ending_at(clip(block(addr, COPY_MIN), run).start).map_or(0, own);
+    let near = match kind {
+        Kind::File => {
+            let near = clip(addr.saturating_sub(DATA_NEAR)..addr.saturating_add(DATA_NEAR), vma);
+            state.runs.overlapping(near).map(own).sum::<u64>() / DATA_SHARE
+        }
+        _ => 0,
+    };
+    before.max(near).clamp(COPY_MIN, COPY_MAX).next_power_of_two()
+}
 
 /// The mapping that a fault lies in.
 struct Place {
@@ -279,10 +297,8 @@ impl MemoryManager {
             });
             return Ok(());
         }
-        let before = state.runs.ending_at(clip(block(addr, COPY_MIN), &run_range).start);
-        let before = before.filter(|(_, run)| run.kind == Kind::Own).map_or(0, |(start, run)| run.end - start);
         let size = match state.runs.len() {
-            ..=FRAGMENTED => before.clamp(COPY_MIN, COPY_MAX).next_power_of_two(),
+            ..=FRAGMENTED => copied_near(state, addr, run.kind, &place.vma, &run_range),
             _ => COPY_FRAGMENTED,
         };
         let mut range = match run.kind {
