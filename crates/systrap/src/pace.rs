@@ -9,9 +9,9 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::LazyLock;
 
-/// Looks at the other side's word before sleeping: some times as long as waking an idle core takes (0.1 ms), since what programs do
-/// between two calls mostly takes less.
-const SPINS: u32 = 4000;
+/// Looks at the other side's word before sleeping: several times as long as waking an idle core takes (0.3 ms), since what
+/// programs do between two calls mostly takes less, and so does a fault whose pages are read and mapped.
+const SPINS: u32 = 12000;
 /// Successes that are remembered.
 const CREDIT_MAX: u32 = 24;
 /// What a try starts with, which its first hand-over uses up; and what a failure costs: to wake a core takes about as long as
