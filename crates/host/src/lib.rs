@@ -3,6 +3,7 @@
 //! - [`memfile`]: the memory file, which backs all anonymous guest memory; [`frames`] hands out its pages.
 //! - [`guestmem`]: ranges of memory that guests or truncation may change or take away at any time, and every access to them.
 //! - [`heap`]: the Sentry's own memory.
+//! - [`dirents`]: directories of the host.
 //! - [`io`]: what files read into and write from.
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
 //! - [`vdso`]: the clocks' code that the host gives every process.
@@ -12,6 +13,7 @@
 
 pub mod chmod;
 pub mod confine;
+pub mod dirents;
 pub mod fault;
 pub mod frames;
 pub mod guestmem;

@@ -4,64 +4,32 @@ use super::HostNode;
 use super::calls;
 use super::listed::Names;
 use abi::Errno;
+use host::dirents::{self, Entry};
 use host::io::Sink;
 use lock::{Mutex, rank};
-use rustix::fs::{FileType as HostType, RawDir, SeekFrom};
+use rustix::fs::SeekFrom;
 use std::any::Any;
-use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use vfs::{DirEmit, FileOps, FileType, IoCx, IoError};
 
-/// Bytes of entries asked for at once.
+/// Bytes of entries asked for at first, as most directories are small, and of one that is not.
+const FIRST: usize = 4 << 10;
 const BATCH: usize = 32 << 10;
-
-struct Entry {
-    name: Range<usize>,
-    ino: u64,
-    kind: FileType,
-    next: u64,
-}
-
-/// Entries that were read and not handed on yet.
-#[derive(Default)]
-struct Ahead {
-    /// What the host writes to.
-    buffer: Vec<MaybeUninit<u8>>,
-    entries: Vec<Entry>,
-    /// Their names, one after the other.
-    names: Vec<u8>,
-    /// The first entry that was not handed on.
-    first: usize,
-}
-
-impl Ahead {
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.names.clear();
-        self.first = 0;
-    }
-
-    fn push(&mut self, name: &[u8], ino: u64, kind: FileType, next: u64) {
-        let start = self.names.len();
-        self.names.extend_from_slice(name);
-        self.entries.push(Entry { name: start..self.names.len(), ino, kind, next });
-    }
-
-    fn first(&self) -> Option<(&Entry, &[u8])> {
-        let entry = self.entries.get(self.first)?;
-        Some((entry, self.names.get(entry.name.clone())?))
-    }
-}
+/// No entry is longer.
+const ENTRY_MAX: usize = 280;
 
 struct State {
-    /// The position of the next entry in `ahead`, or of the host's descriptor if that is empty.
+    /// The position of the next entry in `ahead`, or of the host's descriptor if none is left there.
     pos: u64,
     /// Whether the host's descriptor was read from.
     moved: bool,
-    ahead: Ahead,
-    /// The regular files among what was read since the start.
+    /// Entries that were read, as the host gives them.
+    ahead: Vec<u8>,
+    /// Those of its bytes that were not handed on yet.
+    left: Range<usize>,
+    /// The regular files among what was handed on since the start.
     files: Names,
     /// Whether there were directories among it.
     directories: bool,
@@ -77,14 +45,14 @@ pub(super) struct HostDir {
 impl HostDir {
     pub(super) fn new(node: Arc<HostNode>) -> Result<HostDir, Errno> {
         let fd = Arc::new(node.list_fd()?);
-        let (ahead, files) = (Ahead::default(), Names::default());
-        let state = State { pos: 0, moved: false, ahead, files, directories: false };
+        let (ahead, files) = (Vec::new(), Names::default());
+        let state = State { pos: 0, moved: false, ahead, left: 0..0, files, directories: false };
         Ok(HostDir { node, fd, state: Mutex::new(rank::FILE_OBJECT, state) })
     }
 
     /// Goes to a position of the host's.
     fn seek(&self, state: &mut State, pos: u64) -> Result<(), Errno> {
-        state.ahead.clear();
+        state.left = 0..0;
         if state.moved || pos != 0 {
             rustix::fs::seek(&self.fd, SeekFrom::Start(pos)).map_err(calls::errno)?;
         }
@@ -94,43 +62,54 @@ impl HostDir {
         Ok(())
     }
 
-    /// Reads the next batch from the host. There is none at the end.
-    fn fill(&self, state: &mut State) -> Result<(), Errno> {
+    /// Reads the next batch from the host. Returns whether there is one.
+    fn fill(&self, state: &mut State) -> Result<bool, Errno> {
         state.moved = true;
-        state.ahead.clear();
-        let mut buffer = std::mem::take(&mut state.ahead.buffer);
-        buffer.resize(BATCH, MaybeUninit::uninit());
-        let mut batch = RawDir::new(&self.fd, &mut buffer);
-        while let Some(entry) = batch.next() {
-            let entry = entry.map_err(calls::errno)?;
-            let name = entry.file_name().to_bytes();
-            let kind = match entry.file_type() {
-                HostType::Unknown => self.kind_of(name),
-                known => calls::kind(known),
-            };
-            match kind {
-                FileType::Regular => state.files.push(name),
-                FileType::Directory => state.directories |= name != b"." && name != b"..",
-                _ => {}
-            }
-            state.ahead.push(name, entry.ino(), kind, entry.next_entry_cookie());
-            if batch.is_buffer_empty() {
-                state.ahead.buffer = buffer;
-                return Ok(());
-            }
+        let was_full = state.left.end + ENTRY_MAX > state.ahead.len();
+        let size = if state.ahead.is_empty() { FIRST } else { BATCH };
+        if was_full {
+            state.ahead.resize(size, 0);
         }
-        let files = std::mem::take(&mut state.files);
-        self.node.was_listed(files, state.directories.then_some(&self.fd));
-        Ok(())
+        let len = dirents::read(self.fd.as_fd(), &mut state.ahead)?;
+        state.left = 0..len;
+        if len == 0 {
+            state.ahead = Vec::new();
+            let files = std::mem::take(&mut state.files);
+            self.node.was_listed(files, state.directories.then_some(&self.fd));
+        }
+        Ok(len != 0)
     }
 
-    /// Some file systems don't tell the types of entries.
-    fn kind_of(&self, name: &[u8]) -> FileType {
-        match name {
-            b"." | b".." => FileType::Directory,
-            _ => calls::stat_at(&self.fd, name)
-                .map_or(FileType::Anonymous, |stat| calls::kind(HostType::from_raw_mode(u32::from(stat.stx_mode)))),
+    /// What an entry is. Some file systems don't tell.
+    fn kind_of(&self, entry: &Entry<'_>) -> FileType {
+        match (entry.kind, entry.name) {
+            (0, b"." | b"..") => FileType::Directory,
+            (0, name) => calls::stat_at(&self.fd, name)
+                .map_or(FileType::Anonymous, |stat| FileType::from_mode(u32::from(stat.stx_mode))),
+            (kind, _) => FileType::from_mode(u32::from(kind) << 12),
         }
+    }
+
+    /// Hands on what was read, until `emit` declines; whether it did.
+    fn hand_on(&self, state: &mut State, emit: &mut DirEmit<'_>) -> Result<bool, Errno> {
+        while let Some(bytes) = state.ahead.get(state.left.clone()).filter(|bytes| !bytes.is_empty()) {
+            let (entry, len) = dirents::first(bytes).ok_or(Errno::EIO)?;
+            let kind = self.kind_of(&entry);
+            // What lies above the tree's root is nobody's business.
+            let hidden = entry.name == b".." && self.node.is_root();
+            let ino = if hidden { self.node.key.ino } else { entry.ino };
+            if !emit(entry.name, ino, kind, entry.next) {
+                return Ok(true);
+            }
+            match kind {
+                FileType::Regular => state.files.push(entry.name),
+                FileType::Directory => state.directories |= entry.name != b"." && entry.name != b"..",
+                _ => {}
+            }
+            state.pos = entry.next;
+            state.left.start += len;
+        }
+        Ok(false)
     }
 }
 
@@ -153,25 +132,8 @@ impl FileOps for HostDir {
         if state.pos != pos || pos == 0 {
             self.seek(&mut state, pos)?;
         }
-        loop {
-            if state.ahead.first().is_none() {
-                self.fill(&mut state)?;
-                if state.ahead.first().is_none() {
-                    return Ok(state.pos);
-                }
-            }
-            while let Some((entry, name)) = state.ahead.first() {
-                // What lies above the tree's root is nobody's business.
-                let hidden = name == b".." && self.node.is_root();
-                let ino = if hidden { self.node.key.ino } else { entry.ino };
-                let next = entry.next;
-                if !emit(name, ino, entry.kind, next) {
-                    return Ok(state.pos);
-                }
-                state.pos = next;
-                state.ahead.first += 1;
-            }
-        }
+        while !self.hand_on(&mut state, emit)? && self.fill(&mut state)? {}
+        Ok(state.pos)
     }
 
     fn sync(&self, _: bool) -> Result<(), Errno> {

@@ -6,12 +6,12 @@ use abi::Errno;
 use host::io::Sink;
 use lock::{Mutex, rank};
 use std::any::Any;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::time::now_coarse;
-use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFlags};
+use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFile, OpenFlags};
 
 /// So many misses below make it worth while to learn all names: about as many as cost what a listing does, which is some
 /// 20 µs and 0.4 µs a name, of which this many bytes of the directory's size hold one.
@@ -19,6 +19,9 @@ const MISSES: u64 = 16;
 const MISSES_BYTES: u64 = 96;
 /// No more names than this are learnt.
 const NAMES_MAX: usize = 16 << 10;
+
+/// Names that differ from what is below, with number and type of those that stand for something.
+type Changed = BTreeMap<Box<[u8]>, Option<(u64, FileType)>>;
 
 impl Node {
     /// Lists the lower directory until `see` declines, without `.` and `..`.
@@ -114,6 +117,19 @@ impl Node {
         if empty { Ok(()) } else { Err(Errno::ENOTEMPTY) }
     }
 
+    /// The names that differ from what is below.
+    fn changed(&self) -> Result<Changed, Errno> {
+        let changes = self.directory()?.changes.lock();
+        if changes.dead {
+            return Err(Errno::ENOENT);
+        }
+        let what = |change: &Change| match change {
+            Change::Present(node) => Some((node.ino, node.kind)),
+            Change::Whiteout => None,
+        };
+        Ok(changes.names.iter().map(|(name, change)| (name.clone(), what(change))).collect())
+    }
+
     /// Everything in it, `.` and `..` included.
     fn snapshot(&self) -> Result<Entries, Errno> {
         let mut all = Entries::default();
@@ -160,26 +176,51 @@ impl Entries {
     }
 }
 
-/// An open directory. It lists what was there when the listing began; positions count entries.
+/// What an open directory lists, since its listing began.
+#[derive(Clone)]
+enum Listing {
+    /// What is below, as there were no changes then. Positions are those of the lower tree.
+    Below(Arc<OpenFile>),
+    /// What was there then. Positions count entries.
+    Whole(Arc<Entries>),
+}
+
+/// An open directory.
 pub(super) struct OverlayDir {
     node: Arc<Node>,
-    entries: Mutex<Option<Arc<Entries>>>,
+    listing: Mutex<Option<Listing>>,
 }
 
 impl OverlayDir {
     pub(super) fn new(node: Arc<Node>) -> OverlayDir {
-        OverlayDir { node, entries: Mutex::new(rank::LEAF, None) }
+        OverlayDir { node, listing: Mutex::new(rank::LEAF, None) }
     }
 
-    fn entries(&self, anew: bool) -> Result<Arc<Entries>, Errno> {
-        let known = self.entries.lock().clone();
-        if let Some(known) = known.filter(|_| !anew) {
-            return Ok(known);
-        }
-        let entries = Arc::new(self.node.snapshot()?);
-        let old = self.entries.lock().replace(entries.clone());
+    fn listing(&self, anew: bool) -> Result<Listing, Errno> {
+        let known = self.listing.lock().clone();
+        let listing = match (known, &self.node.lower) {
+            (Some(known), _) if !anew => return Ok(known),
+            (Some(Listing::Below(dir)), _) if self.node.changed()?.is_empty() => return Ok(Listing::Below(dir)),
+            (_, Some(lower)) if self.node.changed()?.is_empty() => {
+                Listing::Below(Arc::new(self.node.shared.open(&lower.inode, false, OpenFlags::DIRECTORY)?))
+            }
+            _ => Listing::Whole(Arc::new(self.node.snapshot()?)),
+        };
+        let old = self.listing.lock().replace(listing.clone());
         drop(old);
-        Ok(entries)
+        Ok(listing)
+    }
+
+    /// Lists the lower directory, but for what has changed since that began.
+    fn pass_on(&self, dir: &OpenFile, io: &IoCx<'_>, pos: u64, emit: &mut DirEmit<'_>) -> Result<u64, Errno> {
+        let (changed, parent) = (self.node.changed()?, self.node.parent_ino());
+        dir.ops().read_dir(io, pos, &mut |name, ino, kind, next| match (name, changed.get(name)) {
+            (b".", _) => emit(name, self.node.ino, kind, next),
+            (b"..", _) => emit(name, parent, kind, next),
+            (_, None) => emit(name, ino, kind, next),
+            (_, Some(None)) => true,
+            (_, Some(Some((ino, kind)))) => emit(name, *ino, *kind, next),
+        })
     }
 }
 
@@ -196,8 +237,11 @@ impl FileOps for OverlayDir {
         Err(Errno::EISDIR.into())
     }
 
-    fn read_dir(&self, _: &IoCx<'_>, mut pos: u64, emit: &mut DirEmit<'_>) -> Result<u64, Errno> {
-        let entries = self.entries(pos == 0)?;
+    fn read_dir(&self, io: &IoCx<'_>, mut pos: u64, emit: &mut DirEmit<'_>) -> Result<u64, Errno> {
+        let entries = match self.listing(pos == 0)? {
+            Listing::Below(dir) => return self.pass_on(&dir, io, pos, emit),
+            Listing::Whole(entries) => entries,
+        };
         let from = usize::try_from(pos).unwrap_or(usize::MAX);
         for entry in entries.list.get(from..).unwrap_or_default() {
             let name = entries.names.get(entry.name.clone()).unwrap_or_default();

@@ -65,8 +65,12 @@ impl Shared {
 
     /// Opens an inode of either tree for ourselves.
     pub(crate) fn open(&self, inode: &Arc<dyn Inode>, upper: bool, flags: OpenFlags) -> Result<OpenFile, Errno> {
-        let mount = if upper { self.upper.clone() } else { self.lower.clone() };
-        let at = PathRef { mount, dentry: Dentry::anonymous(inode.clone(), b"overlay") };
+        let at = if upper {
+            PathRef { mount: self.upper.clone(), dentry: Dentry::anonymous(inode.clone(), b"overlay") }
+        } else {
+            // Nobody asks where it is, and nothing is counted of what is only read.
+            PathRef { mount: self.lower.clone(), dentry: self.lower.root().clone() }
+        };
         inode.open(&at, flags, &System)
     }
 
