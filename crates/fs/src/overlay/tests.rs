@@ -206,3 +206,42 @@ fn attributes_links_and_unnamed_files() {
     remove(&root, "a/b", "c").unwrap();
     c.set_attr(&System, &SetAttr { perm: Some(0), ..SetAttr::default() }).unwrap();
 }
+
+#[test]
+fn a_listing_goes_on_over_changes() {
+    let (tree, fs, root) = overlay("listing");
+    for n in 0..300 {
+        fs::write(tree.0.join(format!("a/b/{n}")), "").unwrap();
+    }
+    let b = at(&root, "a/b").unwrap();
+    let dir = open(&fs, &b, OpenFlags::DIRECTORY).unwrap();
+    let caller = crate::testing::root();
+    let mut seen: Vec<(String, u64)> = Vec::new();
+    let read = |pos: u64, most: usize, seen: &mut Vec<(String, u64)>| {
+        let mut room = most;
+        dir.ops().read_dir(&io(&caller), pos, &mut |name, ino, _, _| {
+            if room == 0 {
+                return false;
+            }
+            room -= 1;
+            seen.push((String::from_utf8_lossy(name).into_owned(), ino));
+            true
+        })
+    };
+    let pos = read(0, 100, &mut seen).unwrap();
+    let gone = (0..300).map(|n| n.to_string()).find(|n| seen.iter().all(|(name, _)| name != n)).unwrap();
+    remove(&root, "a/b", &gone).unwrap();
+    mkfile(&fs, &b, "new", b"");
+    let pos = read(pos, usize::MAX, &mut seen).unwrap();
+    assert_eq!(read(pos, usize::MAX, &mut seen), Ok(pos));
+    let ino = |name: &str| seen.iter().filter(|(seen, _)| seen == name).map(|(_, ino)| *ino).collect::<Vec<_>>();
+    let number = |path: &str| at(&root, path).unwrap().attr().unwrap().ino;
+    assert_eq!((ino("."), ino("..")), (vec![number("a/b")], vec![number("a")]));
+    assert_eq!((0..300).filter(|n| ino(&n.to_string()).len() == 1).count(), 299);
+    assert_eq!((ino(&gone), ino("c"), ino("other").len()), (vec![], vec![number("a/b/c")], 1));
+    let mut again = Vec::new();
+    read(0, usize::MAX, &mut again).unwrap();
+    assert_eq!(again.iter().filter(|(name, _)| name == "new").count(), 1);
+    assert_eq!(again.len(), 2 + 299 + 3);
+    b.rmdir(&System, b"c", &at(&root, "a/b/c").unwrap()).unwrap();
+}
