@@ -133,6 +133,7 @@ impl SystrapContext {
         let flag = Arc::new(Flag { bits: AtomicU32::new(0), tid, stub: Arc::downgrade(&stub) });
         let (pace, mover) = (Pace::new(), Mover::new(tid));
         let local = Arc::new(Local::new(&stub, slot, format));
+        stub.core().contexts.fetch_add(1, Ordering::Relaxed);
         SystrapContext {
             slot,
             head: Stub::block(slot) + HEAD,
@@ -179,7 +180,7 @@ impl SystrapContext {
 
     /// Hands over by spinning.
     fn spin(&mut self, stub: &Stub, give: u32, futex_looks: u32) -> Result<u32, Gone> {
-        let spins = self.pace.spins();
+        let spins = self.pace.spins(stub.core().contexts.load(Ordering::Relaxed) == 1);
         self.set_ways(Ways { spins, passes: 0, futex_looks });
         self.mover.keep_away();
         let shared = stub.shared();
@@ -584,6 +585,7 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
+        self.stub.core().contexts.fetch_sub(1, Ordering::Relaxed);
         self.ticket.give_back(&self.stub.core().crowd);
         // A host thread that is to be used again must wait with a frame.
         if !self.call || self.raise().is_ok() {

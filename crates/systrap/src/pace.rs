@@ -9,9 +9,12 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::LazyLock;
 
-/// Looks at the other side's word before sleeping: several times as long as waking an idle core takes (0.3 ms), since what
-/// programs do between two calls mostly takes less, and so does a fault whose pages are read and mapped.
-const SPINS: u32 = 12000;
+/// Looks at the other side's word before sleeping: some times as long as waking an idle core takes (0.1 ms), since what programs do
+/// between two calls mostly takes less.
+const SPINS: u32 = 4000;
+/// The same while there is no other guest thread that could want the core: so long takes a fault whose pages are read and
+/// mapped.
+const SPINS_ALONE: u32 = 12_000;
 /// Successes that are remembered.
 const CREDIT_MAX: u32 = 24;
 /// What a try starts with, which its first hand-over uses up; and what a failure costs: to wake a core takes about as long as
@@ -132,10 +135,11 @@ impl Pace {
         self.credit > 0 || self.rest == 0
     }
 
-    /// How long to spin in the next hand-over, which wants it and has what it needs.
-    pub fn spins(&mut self) -> u32 {
+    /// How long to spin in the next hand-over, which wants it and has what it needs. `alone` says that there is no other
+    /// guest thread.
+    pub fn spins(&mut self, alone: bool) -> u32 {
         self.attempt();
-        SPINS
+        if alone { SPINS_ALONE } else { SPINS }
     }
 
     /// Begins a try, unless one is under way or has gone well.
@@ -220,17 +224,17 @@ mod tests {
         let mut tries = 0;
         for _ in 0..100_000 {
             if pace.wants() {
-                tries += u32::from(pace.spins() > 0);
+                tries += u32::from(pace.spins(false) > 0);
                 pace.learn(false);
             }
         }
         assert!((10..200).contains(&tries), "{tries}");
         for _ in 0..2 * REST_MAX {
-            if pace.wants() && pace.spins() > 0 {
+            if pace.wants() && pace.spins(false) > 0 {
                 pace.learn(true);
             }
         }
-        assert!((0..100).all(|_| pace.wants() && pace.spins() > 0));
+        assert!((0..100).all(|_| pace.wants() && pace.spins(false) > 0));
         pace.give_up();
         assert!(!pace.wants());
     }

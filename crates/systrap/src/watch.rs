@@ -81,7 +81,9 @@ pub struct Core {
     pub region: Region,
     pub options: Options,
     pub waiters: Arc<Waiters>,
-    /// Guest threads that run at present.
+    /// Guest threads that there are.
+    pub contexts: AtomicUsize,
+    /// Those of them that run at present.
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
     pub crowd: Crowd,
@@ -156,6 +158,7 @@ impl Core {
             region,
             options,
             waiters,
+            contexts: AtomicUsize::new(0),
             running,
             cores,
             crowd: Crowd::new(cores),
