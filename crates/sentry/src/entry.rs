@@ -119,7 +119,7 @@ fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
         .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
     let mut donated = take_all(spec)?;
     let mut trees = isolate::open_trees(spec)?;
-    isolate::empty_root()?;
+    isolate::empty_root(&trees)?;
     isolate::raise_limits()?;
     isolate::enlarge_descriptor_table(&trees.root);
     isolate::drop_privileges()?;

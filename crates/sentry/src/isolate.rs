@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// The host directories that the guest sees, as trees of mounts that hang nowhere.
+/// The host directories that the guest sees, as trees of mounts that no path leads to.
 pub struct Trees {
     /// The root.
     pub root: OwnedFd,
@@ -108,8 +108,8 @@ pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
 ///
 /// # Errors
 /// If the host refuses mounts in a user namespace.
-pub fn empty_root() -> Result<(), Failure> {
-    pivot().map_err(|error| {
+pub fn empty_root(trees: &Trees) -> Result<(), Failure> {
+    pivot().and_then(|()| attach(trees)).map_err(|error| {
         Failure::ours(format!(
             "cannot mount in a namespace of its own: {error}; a security module may forbid it \
              (kernel.apparmor_restrict_unprivileged_userns=1, for one)"
@@ -125,6 +125,16 @@ fn pivot() -> io::Result<()> {
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// Hangs the trees on top of the root, which is not seen by whoever is in it already. A tree that hangs nowhere is taken apart when
+/// its last descriptor is closed, and the host waits for all its cores then, at the worst time: as the network namespace goes.
+/// These go with the mount namespace.
+fn attach(trees: &Trees) -> io::Result<()> {
+    for tree in trees.volumes.iter().chain([&trees.root]) {
+        move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    }
     Ok(())
 }
 
