@@ -9,6 +9,7 @@ use crate::task::{CurrentTask, Task};
 use abi::Errno;
 use abi::raw::general as c;
 use abi::time::SECOND;
+use host::tsc::nanos;
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -189,14 +190,15 @@ pub(crate) enum Mode {
 /// Set in a [`Meter`] while its thread books time.
 const BOOKING: u64 = 3;
 
-/// Since when a thread spends time on what: nanoseconds, shifted, and a [`Mode`].
+/// Since when a thread spends time on what: ticks of [`host::tsc`], shifted, and a [`Mode`].
 #[derive(Default)]
 pub(crate) struct Meter(AtomicU64);
 
 impl Task {
     /// Books the time since the last call and goes on with another mode. Only for the task's own thread.
     pub(crate) fn spend(&self, mode: Mode) {
-        let now = host_now(ClockId::Monotonic);
+        // Without the highest bits, as they are kept.
+        let now = host::tsc::ticks() << 2 >> 2;
         let old = self.meter.0.load(Ordering::Relaxed);
         let spent = now.saturating_sub(old >> 2);
         // Only this thread writes, so none of this needs a locked instruction; readers see `BOOKING` or a change.
@@ -225,19 +227,22 @@ impl Task {
                 std::hint::spin_loop();
                 continue;
             }
-            let running = host_now(ClockId::Monotonic).saturating_sub(before >> 2);
-            return match before & 3 {
+            let running = (host::tsc::ticks() << 2 >> 2).saturating_sub(before >> 2);
+            let (user, system) = match before & 3 {
                 1 => (user.saturating_add(running), system),
                 2 => (user, system.saturating_add(running)),
                 _ => (user, system),
             };
+            return (nanos(user), nanos(system));
         }
     }
 
     /// At the end: moves the time to the process's. Under the tree's lock, so that no reader counts it twice.
     pub(crate) fn retire_cpu(&self) {
         self.spend(Mode::Asleep);
-        self.group.dead_cpu.user.fetch_add(self.cpu.user.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        self.group.dead_cpu.system.fetch_add(self.cpu.system.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        let (own, dead) = (&self.cpu, &self.group.dead_cpu);
+        for (own, dead) in [(&own.user, &dead.user), (&own.system, &dead.system)] {
+            dead.fetch_add(nanos(own.swap(0, Ordering::Relaxed)), Ordering::Relaxed);
+        }
     }
 }

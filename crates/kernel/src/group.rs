@@ -35,7 +35,7 @@ impl ExitStatus {
     }
 }
 
-/// CPU time in nanoseconds.
+/// CPU time, in nanoseconds; a task's own in ticks of [`host::tsc`].
 #[derive(Default, Debug)]
 pub struct CpuTime {
     /// In guest code.

@@ -53,7 +53,7 @@ pub struct Task {
     pub kernel: Arc<Kernel>,
     /// Requests of others.
     pub work: Arc<TaskWork>,
-    /// CPU time, as far as it is booked; see [`Task::cpu_now`].
+    /// CPU time in ticks, as far as it is booked; see [`Task::cpu_now`].
     pub cpu: CpuTime,
     pub(crate) meter: Meter,
     /// What it has used besides.

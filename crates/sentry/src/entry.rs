@@ -21,6 +21,7 @@ pub const NAME: &str = "vizor-sentry";
 #[must_use]
 pub fn main(spec: DonatedFd) -> ExitCode {
     rustix::thread::set_name(c"vizor-sentry").unwrap_or_default();
+    host::tsc::begin();
     // Before the control socket is known, nobody can be told more than that.
     let Some(spec) = read_spec(spec) else { return ExitCode::from(FAILED) };
     let Ok(control) = inherited(spec.control) else { return ExitCode::from(FAILED) };
