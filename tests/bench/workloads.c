@@ -116,7 +116,7 @@ static void *call_loop(void *unused) {
 static void start_callers(void) {
     static uint32_t running;
     word = &running;
-    calls_each = 1000;
+    calls_each = 50000;
     for (int n = 0; n < CALLERS; n++) {
         pthread_t t;
         must(pthread_create(&t, NULL, call_loop, NULL) == 0, "pthread_create");
@@ -189,7 +189,7 @@ static const struct { const char *name; void (*setup)(void); void (*op)(void); i
     {"fork-wait", NULL, op_fork, 100}, {"vfork-exec-wait", NULL, op_spawn, 50}, {"thread-create-join", NULL, op_thread, 200},
     {"futex-ping-pong", start_futex_echo, op_pingpong_futex, 2000}, {"pipe-ping-pong", start_pipe_echo, op_pingpong_pipe, 2000},
     {"socket-ping-pong", start_socket_echo, op_pingpong_socket, 2000}, {"pipe-throughput-64k", start_drain, op_throughput, 500},
-    {"pty-line", open_pty, op_pty, 2000}, {"calls-of-8-threads", start_callers, op_callers, 3},
+    {"pty-line", open_pty, op_pty, 2000}, {"calls-of-8-threads", start_callers, op_callers, 1},
 };
 
 static int by_value(const void *a, const void *b) { double d = *(double *)a - *(double *)b; return (d > 0) - (d < 0); }
