@@ -4,12 +4,18 @@ use crate::change::Changes;
 use crate::prot::{EXECUTE, Prot, READ, WRITE};
 use crate::vma::Vma;
 use crate::{MemoryManager, State};
+use abi::raw::general as raw;
 use core::ops::Range;
 
 /// Writable mappings up to this size are brought in whole.
 const SMALL: u64 = 64 << 10;
 /// How many mappings on either side of a first fault are looked at.
 const NEIGHBOURS: usize = 6;
+
+/// Files up to this size are mapped to be read at once.
+const READ_AT_ONCE: u64 = 512 << 10;
+/// Small mappings of memory that are remembered until the next fault.
+const RECENT: usize = 4;
 
 /// A mapping to be brought in.
 struct Likely {
@@ -69,21 +75,62 @@ impl MemoryManager {
             at = start;
         }
         at = vma.end;
+        let mut data = vma.prot.contains(Prot::WRITE);
         for (start, vma) in state.vmas.overlapping(at..u64::MAX).take(NEIGHBOURS) {
             if start != at || !of_file(vma) {
                 break;
             }
+            let writable = vma.prot.contains(Prot::WRITE);
+            if data && !writable {
+                // What a loader has not got to yet: the rest of the file, in the place of which there will be more data.
+                break;
+            }
+            data |= writable;
             likely.extend(Likely::of(start, vma));
             at = vma.end;
         }
         for mut one in likely {
             one.write &= state.vmas.find(one.range.start).is_some_and(|(_, vma)| vma.file.is_none());
-            if self.bring_likely(state, changes, &one) {
-                let brought: Vec<Range<u64>> =
-                    state.runs.overlapping(one.range).map(|(start, run)| start..run.end).collect();
-                for range in brought {
-                    self.install_run(state, changes, range);
-                }
+            self.bring_and_install(state, changes, &one);
+        }
+    }
+
+    /// What was just mapped and is certain to be asked for. A file that is mapped to be read is read at once, unless a loader
+    /// maps it, which puts its segments there first. Small memory is written before long, but to map it now would be a
+    /// batch of its own: the next fault brings it in, too.
+    pub(crate) fn expect(&self, state: &mut State, changes: &mut Changes, range: Range<u64>, flags: u32) {
+        let Some((start, vma)) = state.vmas.find(range.start) else { return };
+        if vma.file.is_none() {
+            if Likely::of(range.start, &Vma { end: range.end, ..vma.clone() }).is_some_and(|one| one.write) {
+                state.recent.truncate(RECENT - 1);
+                state.recent.insert(0, range);
+            }
+            return;
+        }
+        const PLACED: u32 = raw::MAP_FIXED | raw::MAP_FIXED_NOREPLACE | raw::MAP_DENYWRITE;
+        let whole = start == range.start && vma.end == range.end && range.end - range.start <= READ_AT_ONCE;
+        if whole && vma.prot == Prot::READ && flags & PLACED == 0 && state.installed_bound > 0 {
+            self.bring_and_install(state, changes, &Likely { range, write: false });
+        }
+    }
+
+    /// Brings in the small memory that was mapped since the last fault.
+    pub(crate) fn bring_recent(&self, state: &mut State, changes: &mut Changes) {
+        for range in core::mem::take(&mut state.recent) {
+            let Some((_, vma)) = state.vmas.find(range.start).filter(|(_, vma)| vma.end >= range.end) else { continue };
+            let still = vma.file.is_none() && !vma.shared() && vma.prot.contains(Prot::READ | Prot::WRITE);
+            if still {
+                self.bring_and_install(state, changes, &Likely { range, write: true });
+            }
+        }
+    }
+
+    fn bring_and_install(&self, state: &mut State, changes: &mut Changes, likely: &Likely) {
+        if self.bring_likely(state, changes, likely) {
+            let brought: Vec<Range<u64>> =
+                state.runs.overlapping(likely.range.clone()).map(|(start, run)| start..run.end).collect();
+            for range in brought {
+                self.install_run(state, changes, range);
             }
         }
     }

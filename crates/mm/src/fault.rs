@@ -64,6 +64,7 @@ impl MemoryManager {
             if first {
                 self.bring_siblings(state, changes, addr);
             }
+            self.bring_recent(state, changes);
             if seen {
                 self.check_file_end(state, addr)?;
                 // Mostly another thread was just faster. The second time, what should be there is not.

@@ -111,6 +111,8 @@ pub(crate) struct State {
     pub installed_bound: usize,
     /// The page of the last fault that there was no reason for.
     pub spurious: u64,
+    /// Small memory that was mapped since the last fault, the last first.
+    pub recent: Vec<Range<u64>>,
     /// The platform's address space does not answer any more.
     pub gone: bool,
     pub patches: patch::PatchState,
@@ -180,6 +182,7 @@ impl MemoryManager {
             lock_future: VmaFlags::empty(),
             installed_bound: 0,
             spurious: 0,
+            recent: Vec::new(),
             gone: false,
             patches: patch::PatchState::default(),
             pins: 0,

@@ -129,6 +129,8 @@ impl MemoryManager {
             let populate = args.flags & (raw::MAP_POPULATE | raw::MAP_NONBLOCK) == raw::MAP_POPULATE;
             if populate || (lock.contains(VmaFlags::LOCKED) && !lock.contains(VmaFlags::LOCK_ON_FAULT)) {
                 self.populate_quietly(state, changes, range);
+            } else {
+                self.expect(state, changes, range, args.flags);
             }
             Ok(addr)
         })
