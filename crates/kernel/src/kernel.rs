@@ -63,6 +63,8 @@ pub struct Kernel {
     pub platform: Arc<dyn Platform>,
     /// Guest memory.
     pub frames: Arc<FrameAllocator>,
+    /// What patches system call sites, if anything does.
+    pub(crate) texts: Option<Arc<mm::Texts>>,
     pub(crate) dispatch: Box<dyn Dispatch>,
     pub(crate) threads: Threads,
     /// Tasks, processes, groups, sessions.
@@ -126,6 +128,7 @@ impl Kernel {
     pub fn new(parts: Parts) -> Arc<Kernel> {
         let futexes = FutexTable::new(&parts.platform.futex_waiters());
         Arc::new(Kernel {
+            texts: parts.platform.patcher().map(mm::Texts::new),
             platform: parts.platform,
             frames: parts.frames,
             dispatch: parts.dispatch,

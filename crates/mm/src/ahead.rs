@@ -39,7 +39,9 @@ impl MemoryManager {
         self.change(|state, changes| {
             let likely: Vec<Likely> = state.vmas.iter().filter_map(|(start, vma)| Likely::of(start, vma)).collect();
             for one in likely {
-                self.bring_likely(state, changes, &one);
+                if self.bring_likely(state, changes, &one) {
+                    self.patch_known(state, changes, one.range.start);
+                }
             }
         });
     }
@@ -127,11 +129,22 @@ impl MemoryManager {
 
     fn bring_and_install(&self, state: &mut State, changes: &mut Changes, likely: &Likely) {
         if self.bring_likely(state, changes, likely) {
-            let brought: Vec<Range<u64>> =
-                state.runs.overlapping(likely.range.clone()).map(|(start, run)| start..run.end).collect();
-            for range in brought {
-                self.install_run(state, changes, range);
-            }
+            self.patch_known(state, changes, likely.range.start);
+            self.install_brought(state, changes, likely.range.clone());
+        }
+    }
+
+    /// Installs all that is there of the mapping at `addr`.
+    pub(crate) fn install_mapping(&self, state: &mut State, changes: &mut Changes, addr: u64) {
+        if let Some((start, vma)) = state.vmas.find(addr) {
+            self.install_brought(state, changes, start..vma.end);
+        }
+    }
+
+    fn install_brought(&self, state: &mut State, changes: &mut Changes, range: Range<u64>) {
+        let brought: Vec<Range<u64>> = state.runs.overlapping(range).map(|(start, run)| start..run.end).collect();
+        for range in brought {
+            self.install_run(state, changes, range);
         }
     }
 

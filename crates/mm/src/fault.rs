@@ -62,6 +62,9 @@ impl MemoryManager {
             });
             self.ensure(state, changes, addr, want)?;
             if first {
+                if self.patch_known(state, changes, addr) {
+                    self.install_mapping(state, changes, addr);
+                }
                 self.bring_siblings(state, changes, addr);
             }
             self.bring_recent(state, changes);

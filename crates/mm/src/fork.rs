@@ -27,7 +27,7 @@ impl MemoryManager {
         let learnt = self.habit.fork();
         let child = MemoryManager::with_habit(
             self.frames.clone(),
-            self.patcher.clone(),
+            self.texts.clone(),
             self.user.clone(),
             self.layout,
             Limits::default(),

@@ -29,6 +29,7 @@ mod prot;
 mod resident;
 mod runs;
 mod shared;
+mod texts;
 mod user_io;
 mod vma;
 mod windows;
@@ -43,6 +44,7 @@ pub use patch::PlainText;
 pub use prot::{Prot, VmaFlags};
 pub use runs::Resident;
 pub use shared::SharedMemory;
+pub use texts::Texts;
 pub use user_io::{UserRange, UserSink, UserSource};
 pub use vma::{MAX_MAP_COUNT, Totals};
 
@@ -52,7 +54,7 @@ use core::ops::Range;
 use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
-use platform::{AddressSpace, MapOp, Patcher};
+use platform::{AddressSpace, MapOp};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -135,7 +137,7 @@ pub struct MemoryManager {
     frames: Arc<FrameAllocator>,
     /// Empty until its program is to run.
     space: OnceLock<Arc<dyn AddressSpace>>,
-    patcher: Option<Arc<dyn Patcher>>,
+    texts: Option<Arc<Texts>>,
     user: Range<u64>,
     layout: Layout,
     state: Mutex<State>,
@@ -149,23 +151,23 @@ pub struct MemoryManager {
 }
 
 impl MemoryManager {
-    /// Empty memory: what `execve` starts from. `user` is [`platform::Platform::user_range`], `patcher` what patches system
+    /// Empty memory: what `execve` starts from. `user` is [`platform::Platform::user_range`], `texts` what patches system
     /// call sites, if that is wanted. Guests see none of it before it is [moved in](MemoryManager::move_in).
     #[must_use]
     pub fn new(
         frames: Arc<FrameAllocator>,
-        patcher: Option<Arc<dyn Patcher>>,
+        texts: Option<Arc<Texts>>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
     ) -> Arc<MemoryManager> {
-        MemoryManager::with_habit(frames, patcher, user, layout, limits, None)
+        MemoryManager::with_habit(frames, texts, user, layout, limits, None)
     }
 
     /// The same; `parents` is the habit of the one that this is a fork of, and whether to begin with it.
     fn with_habit(
         frames: Arc<FrameAllocator>,
-        patcher: Option<Arc<dyn Patcher>>,
+        texts: Option<Arc<Texts>>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
@@ -196,7 +198,7 @@ impl MemoryManager {
             this: this.clone(),
             frames,
             space: OnceLock::new(),
-            patcher,
+            texts,
             user,
             layout,
             state: Mutex::new(rank::VMAS, state),
@@ -313,6 +315,9 @@ impl Drop for MemoryManager {
     /// memory is free when its process's end is known.
     fn drop(&mut self) {
         let state = self.state.get_mut();
+        if let Some(texts) = &self.texts {
+            texts.learn(&state.patches);
+        }
         let mut changes = change::Changes::default();
         let vmas = state.vmas.remove(0..u64::MAX);
         changes.drop_pages(state, 0..u64::MAX, true);

@@ -7,6 +7,7 @@
 
 use crate::change::Changes;
 use crate::prot::{Prot, READ};
+use crate::texts::TextId;
 use crate::{MemoryManager, State, page};
 use abi::PAGE_SIZE;
 use core::ops::Range;
@@ -17,9 +18,9 @@ use std::sync::{Arc, Weak};
 
 /// A site is patched after so many traps: when the process is likely to live long enough for the patch, which costs as much
 /// as ten of them or more, to pay.
-const TRAPS: u32 = 16;
+pub(crate) const TRAPS: u32 = 16;
 /// A site that can't be patched.
-const NEVER: u32 = u32::MAX;
+pub(crate) const NEVER: u32 = u32::MAX;
 /// Sites that are counted at once.
 const MOST_COUNTED: usize = 1024;
 /// Sites that are patched at most, with those that were put back.
@@ -27,17 +28,17 @@ const MOST_PATCHED: usize = 4096;
 /// Texts with patched sites at most. Some may be left over from texts that were unmapped in pieces.
 const MOST_SHADOWS: usize = 1024;
 /// How much code around a site the patcher sees.
-const BEFORE: u64 = 64;
-const AFTER: u64 = 32;
+pub(crate) const BEFORE: u64 = 64;
+pub(crate) const AFTER: u64 = 32;
 /// Length of the `syscall` instruction.
 const SYSCALL: u64 = 2;
 const TRAMPOLINE: Access = Access { read: true, write: false, execute: true };
 
 /// The trampolines of one text.
 #[derive(Clone)]
-struct Shadow {
+pub(crate) struct Shadow {
     text: Range<u64>,
-    range: Range<u64>,
+    pub range: Range<u64>,
     /// Its pages, with their frame and whether the platform has them mapped.
     pages: BTreeMap<u64, (FrameRange, bool)>,
 }
@@ -45,11 +46,13 @@ struct Shadow {
 /// What an address space knows of its patches.
 #[derive(Default)]
 pub(crate) struct PatchState {
-    traps: HashMap<u64, u32>,
-    shadows: Vec<Shadow>,
-    sites: Arc<Patches>,
+    pub traps: HashMap<u64, u32>,
+    pub shadows: Vec<Shadow>,
+    pub sites: Arc<Patches>,
     /// How many want the text as it is in its files.
-    plain: usize,
+    pub plain: usize,
+    /// The texts of this address space, from where on, of which others learn. A fork has none of its own.
+    pub used: Vec<(u64, TextId)>,
 }
 
 /// As long as one exists, no site of an address space is patched: a debugger sees its text, and sees its calls.
@@ -108,10 +111,20 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
+/// The text around an address, with its protection, if it may be patched: a private mapping that is executed and not written.
+pub(crate) fn patchable(state: &State, addr: u64) -> Option<(Range<u64>, Prot, TextId)> {
+    let (start, vma) = state.vmas.find(addr)?;
+    let file = vma.file.as_ref()?;
+    let prot = vma.prot;
+    let id = TextId { file: file.object.observers().key(), offset: vma.offset, len: vma.end - start };
+    let text = !vma.shared() && prot.contains(Prot::EXEC | Prot::READ) && !prot.contains(Prot::WRITE);
+    text.then_some((start..vma.end, prot, id))
+}
+
 impl MemoryManager {
     /// Takes note of a trap from a `syscall` instruction at `site`, and patches it once that is worth it.
     pub fn note_trap(&self, site: u64) {
-        let Some(patcher) = &self.patcher else { return };
+        let Some(texts) = &self.texts else { return };
         let mut state = self.state.lock();
         if state.patches.plain > 0 {
             return;
@@ -129,7 +142,7 @@ impl MemoryManager {
             if state.patches.plain > 0 {
                 return;
             }
-            let done = self.patch(state, changes, &**patcher, site).is_some();
+            let done = self.patch(state, changes, texts.patcher(), site).is_some();
             state.patches.traps.insert(site, if done { 0 } else { NEVER });
         });
     }
@@ -161,12 +174,7 @@ impl MemoryManager {
     }
 
     fn patch(&self, state: &mut State, changes: &mut Changes, patcher: &dyn Patcher, site: u64) -> Option<()> {
-        let (start, vma) = state.vmas.find(site)?;
-        let text = start..vma.end;
-        let prot = vma.prot;
-        if vma.shared() || vma.file.is_none() || !prot.contains(Prot::EXEC | Prot::READ) || prot.contains(Prot::WRITE) {
-            return None;
-        }
+        let (text, prot, _) = patchable(state, site)?;
         if let Some(old) = state.patches.sites.of_call(site + SYSCALL).cloned() {
             let mut now = [0; JUMP];
             self.read_code(state, changes, old.at, &mut now)?;
@@ -190,15 +198,30 @@ impl MemoryManager {
         let bytes = bytes.get_mut(..(window.end - window.start) as usize)?;
         self.read_code(state, changes, window.start, bytes)?;
         let at = self.shadow(state, patcher, text.clone())?;
-        let shadow = state.patches.shadows.get(at)?;
-        let sites = state.patches.sites.clone();
+        let code = Code { start: window.start, bytes };
+        let plan = self.plan_patch(state, patcher, code, site, text, state.patches.shadows.get(at)?)?;
+        self.write_trampoline(state, changes, at, &plan, true)?;
+        self.install_patch(state, changes, Arc::new(plan), prot)
+    }
+
+    /// A patch, with its trampoline next to others if possible.
+    pub(crate) fn plan_patch(
+        &self,
+        state: &State,
+        patcher: &dyn Patcher,
+        code: Code<'_>,
+        site: u64,
+        text: Range<u64>,
+        shadow: &Shadow,
+    ) -> Option<Patch> {
+        let sites = &state.patches.sites;
         if sites.len() >= MOST_PATCHED {
             return None;
         }
-        let code = Code { start: window.start, bytes };
-        let plan = patcher.plan(code, site, text, shadow.range.clone(), &|range| !sites.occupied(range))?;
-        self.write_trampoline(state, changes, at, &plan)?;
-        self.install_patch(state, changes, Arc::new(plan), prot)
+        let plan =
+            |free: &dyn Fn(Range<u64>) -> bool| patcher.plan(code, site, text.clone(), shadow.range.clone(), free);
+        plan(&|range| shadow.pages.contains_key(&page(range.start)) && !sites.occupied(range))
+            .or_else(|| plan(&|range| !sites.occupied(range)))
     }
 
     /// Writes the jump of a patch whose trampoline is there.
@@ -209,7 +232,13 @@ impl MemoryManager {
         Some(())
     }
 
-    fn read_code(&self, state: &mut State, changes: &mut Changes, addr: u64, bytes: &mut [u8]) -> Option<()> {
+    pub(crate) fn read_code(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        addr: u64,
+        bytes: &mut [u8],
+    ) -> Option<()> {
         let mut done = 0;
         while done < bytes.len() {
             let rest = bytes.get_mut(done..)?;
@@ -222,7 +251,7 @@ impl MemoryManager {
     }
 
     /// The shadow of a text, found or made, as its place in the list.
-    fn shadow(&self, state: &mut State, patcher: &dyn Patcher, text: Range<u64>) -> Option<usize> {
+    pub(crate) fn shadow(&self, state: &mut State, patcher: &dyn Patcher, text: Range<u64>) -> Option<usize> {
         let State { patches, vmas, .. } = state;
         if let Some(at) = patches.shadows.iter().position(|s| s.text == text) {
             return Some(at);
@@ -238,7 +267,15 @@ impl MemoryManager {
         Some(patches.shadows.len() - 1)
     }
 
-    fn write_trampoline(&self, state: &mut State, changes: &mut Changes, shadow: usize, plan: &Patch) -> Option<()> {
+    /// Writes a trampoline, and maps it if that is wanted now.
+    pub(crate) fn write_trampoline(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        shadow: usize,
+        plan: &Patch,
+        map: bool,
+    ) -> Option<()> {
         let shadow = state.patches.shadows.get_mut(shadow)?;
         let at = page(plan.trampoline);
         let old = shadow.pages.get(&at).copied();
@@ -256,10 +293,11 @@ impl MemoryManager {
         };
         let inside = (plan.trampoline - at) as usize;
         let written = self.frames.range(frames).slice(inside, plan.code.len()).write(&plan.code);
-        if old != Some((frames, true)) {
+        let mapped = old == Some((frames, true));
+        if map && !mapped {
             changes.push(self.trampoline_op(at, frames));
         }
-        shadow.pages.insert(at, (frames, true));
+        shadow.pages.insert(at, (frames, map || mapped));
         written.ok()
     }
 
@@ -320,6 +358,7 @@ impl MemoryManager {
 
     /// Forgets the sites of a range that is being unmapped, and its trampolines if no text is left.
     pub(crate) fn forget_patches(&self, state: &mut State, changes: &mut Changes, range: &Range<u64>) {
+        state.patches.used.retain(|(start, _)| !range.contains(start));
         if state.patches.shadows.is_empty() {
             return;
         }

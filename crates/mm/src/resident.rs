@@ -423,6 +423,7 @@ impl MemoryManager {
                 .take(ALL_RUNS)
                 .collect();
             ready.into_iter().for_each(|range| self.install_run(state, changes, range));
+            self.install_trampolines(state, changes, 0);
             return;
         }
         for addr in self.habit.wanted(self.user.clone()) {

@@ -32,6 +32,22 @@ pub struct Patch {
     pub moved: Vec<(u64, u64)>,
 }
 
+impl Patch {
+    /// The same for the same code at addresses that are greater by a number, trampoline and all.
+    #[must_use]
+    pub fn displaced(&self, by: u64) -> Patch {
+        let there = |at: u64| at.wrapping_add(by);
+        Patch {
+            at: there(self.at),
+            call: there(self.call),
+            trampoline: there(self.trampoline),
+            moved: self.moved.iter().map(|(from, to)| (there(*from), there(*to))).collect(),
+            code: self.code.clone(),
+            ..*self
+        }
+    }
+}
+
 /// All patches of an address space, as its contexts see them.
 #[derive(Clone, Debug, Default)]
 pub struct Patches {
@@ -157,6 +173,10 @@ pub trait Patcher: Send + Sync {
         shadow: Range<u64>,
         free: &dyn Fn(Range<u64>) -> bool,
     ) -> Option<Patch>;
+
+    /// Whether what looks like a `syscall` instruction at `site` is a system call of the code as it runs, for certain: neither
+    /// the middle of another instruction nor data that somebody jumped to.
+    fn certain(&self, code: Code<'_>, site: u64) -> bool;
 }
 
 #[cfg(test)]

@@ -83,12 +83,14 @@ impl Patcher for SitePatcher {
         if code.bytes.get(call..call + 2)? != SYSCALL {
             return None;
         }
-        let found = number_before(code, call).or_else(|| after(code, call)).or_else(|| before(code, call))?;
-        let at = code.start + found.range.start as u64;
         // A patch is one page's.
-        if at / PAGE != (at + JUMP as u64 - 1) / PAGE {
-            return None;
-        }
+        let start = |found: &Site| code.start + found.range.start as u64;
+        let in_page = |found: &Site| start(found) / PAGE == (start(found) + JUMP as u64 - 1) / PAGE;
+        let found = number_before(code, call)
+            .filter(in_page)
+            .or_else(|| after(code, call).filter(in_page))
+            .or_else(|| before(code, call).filter(in_page))?;
+        let at = start(&found);
         let distance = i32::try_from(shadow.start.wrapping_sub(text.start & !(PAGE - 1)).cast_signed()).ok()?;
         let next = at + JUMP as u64;
         let len = self.trampoline(code, &found, 0)?.code.len() as u64;
@@ -107,6 +109,11 @@ impl Patcher for SitePatcher {
         let mut patch = self.trampoline(code, &found, place)?;
         patch.jump = [0xe9, relative[0], relative[1], relative[2], relative[3]];
         Some(patch)
+    }
+
+    fn certain(&self, code: Code<'_>, site: u64) -> bool {
+        let call = site.checked_sub(code.start).and_then(|call| usize::try_from(call).ok());
+        call.and_then(|call| written(code, call)).is_some_and(|start| settled(code, start))
     }
 }
 
@@ -282,6 +289,39 @@ fn boundary(code: Code<'_>, start: usize, call: usize) -> bool {
     readings > 0 && start < call
 }
 
+/// Where a system call as C libraries write it begins: `mov $number, %eax; syscall`, or a `syscall` and a look for errors,
+/// `cmp $-4096, %rax` (or 4095). So many bytes are not in data by chance.
+fn written(code: Code<'_>, call: usize) -> Option<usize> {
+    let (before, from) = code.bytes.split_at_checked(call)?;
+    let after = from.strip_prefix(&SYSCALL)?;
+    match (before, after) {
+        (_, [0x48, 0x3d, 0 | 1, 0xf0, 0xff, 0xff, ..]) => Some(call),
+        ([.., 0xb8, _, 0..=3, 0, 0], _) => Some(call - JUMP),
+        _ => None,
+    }
+}
+
+/// Whether every reading of the bytes before `start` that makes sense comes to it, and most make sense. The code as it runs is
+/// one of them, as an instruction of it begins within any [`LONGEST`] bytes.
+fn settled(code: Code<'_>, start: usize) -> bool {
+    let starts = 0..=start.saturating_sub(SETTLED);
+    let (most, mut readings) = (starts.clone().count() / 2, 0);
+    for from in starts {
+        let mut at = from;
+        while at < start {
+            match decode(code, at) {
+                Some((_, len)) => at += len,
+                None => break,
+            }
+        }
+        if at > start {
+            return false;
+        }
+        readings += usize::from(at == start);
+    }
+    readings > most && start >= SETTLED + LONGEST
+}
+
 const _: () =
     assert!(REGION_STEP.is_power_of_two() && USER_RANGE.end.is_multiple_of(REGION_STEP) && USER_RANGE.end < HOST_END);
 
@@ -359,5 +399,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn certain(bytes: &[u8], call: usize) -> bool {
+        let mut text = vec![0x90; 64];
+        text.extend(bytes);
+        text.extend([0x90; 32]);
+        let code = Code { start: 0x1000, bytes: &text };
+        SitePatcher::new(USER_RANGE.end).certain(code, 0x1040 + call as u64)
+    }
+
+    #[test]
+    fn only_what_is_a_system_call_for_all_readings_is_certain() {
+        // mov $39, %eax; syscall; ret
+        assert!(certain(&[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3], 5));
+        // syscall; cmp $-4096, %rax
+        assert!(certain(&[0x0f, 0x05, 0x48, 0x3d, 0, 0xf0, 0xff, 0xff], 0));
+        // Neither a number nor a look for errors.
+        assert!(!certain(&[0x0f, 0x05, 0xc3], 0));
+        // What would be numbers, in the middle of movl $1, -0x48(%rbp) and of movabs.
+        assert!(!certain(&[0xc7, 0x45, 0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xc3], 7));
+        assert!(!certain(&[0x48, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x90, 0x90], 6));
+        // movabs $..., %rax with the call and the look for errors in its number.
+        assert!(!certain(&[0x48, 0xb8, 0x0f, 0x05, 0x48, 0x3d, 0, 0xf0, 0xff, 0xff], 2));
+        assert!(!certain(&[0x90], 0));
+    }
+
+    #[test]
+    fn a_site_that_crosses_a_page_is_patched_with_what_is_before_it() {
+        let patcher = SitePatcher::new(USER_RANGE.end);
+        let mut text = vec![0x90; 59];
+        // mov $-100, %edi; syscall; cmp $-4096, %rax: the second byte of the call is the next page's.
+        text.extend([0xbf, 0x9c, 0xff, 0xff, 0xff, 0x0f, 0x05, 0x48, 0x3d, 0, 0xf0, 0xff, 0xff]);
+        text.extend([0x90; 24]);
+        let site = TEXT.start + 0x1fff;
+        let code = Code { start: site - 64, bytes: &text };
+        let shadow = patcher.shadows(TEXT).remove(0);
+        let patch = patcher.plan(code, site, TEXT, shadow, &|_| true).expect("a patch");
+        assert_eq!((patch.at, patch.call), (site - 5, site));
+        assert!(patcher.certain(code, site));
     }
 }
