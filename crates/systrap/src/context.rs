@@ -274,13 +274,18 @@ impl SystrapContext {
         if !patient {
             return self.ticket.held();
         }
-        let turn = self.ticket.ask(&core.crowd, others);
+        let turn = self.ticket.ask(&core.crowd, others, || self.let_sleep());
         match turn {
             Turn::Begin => self.pace.begin(),
             Turn::Rest => self.pace.give_up(),
             Turn::Spin | Turn::No => {}
         }
         matches!(turn, Turn::Begin | Turn::Spin)
+    }
+
+    /// It will take long until the stub has its turn: its core is wanted by others.
+    fn let_sleep(&self) {
+        self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
     }
 
     /// Waits, asleep, for our turn.
@@ -547,8 +552,7 @@ impl Context for SystrapContext {
 
     fn sleeps(&self, ended: &dyn Fn() -> bool) {
         self.ticket.give_back(&self.stub.core().crowd);
-        // The stub's core is wanted by whoever ends the sleep.
-        self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
+        self.let_sleep();
         self.slept.set(true);
         self.stay.borrow_mut().leave(self.linger.borrow_mut().mover());
         let core = self.stub.core();
@@ -586,6 +590,9 @@ impl Context for SystrapContext {
 impl Drop for SystrapContext {
     fn drop(&mut self) {
         self.stub.core().contexts.fetch_sub(1, Ordering::Relaxed);
+        if self.stub.core().crowd.waiting() > 0 {
+            self.let_sleep();
+        }
         self.ticket.give_back(&self.stub.core().crowd);
         // A host thread that is to be used again must wait with a frame.
         if !self.call || self.raise().is_ok() {

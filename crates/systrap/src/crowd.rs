@@ -70,8 +70,8 @@ impl Crowd {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for a ticket, and returns its number.
-    fn take(&self, place: &Arc<AtomicU32>) -> Option<u32> {
+    /// Waits for a ticket, and returns its number. If there is none at once, calls `waits` first.
+    fn take(&self, place: &Arc<AtomicU32>, waits: impl FnOnce()) -> Option<u32> {
         let mut line = self.line.lock();
         if line.free > 0 {
             line.free -= 1;
@@ -86,6 +86,7 @@ impl Crowd {
         let turns = line.places.len();
         let mut last = line.last;
         drop(line);
+        waits();
         for _ in 0..=turns {
             wait(place, LEASE);
             let mut line = self.line.lock();
@@ -197,9 +198,10 @@ impl Ticket {
         }
     }
 
-    /// Gets or keeps a ticket; waits in the line if it is others' turn. `others` tells how many run who are not in it.
-    pub fn ask(&self, crowd: &Crowd, others: impl Fn() -> usize) -> Turn {
-        let Some((number, since)) = self.lease.get() else { return self.join(crowd, others) };
+    /// Gets or keeps a ticket; waits in the line if it is others' turn. `others` tells how many run who are not in it,
+    /// `waits` is called before a wait.
+    pub fn ask(&self, crowd: &Crowd, others: impl Fn() -> usize, waits: impl FnOnce()) -> Turn {
+        let Some((number, since)) = self.lease.get() else { return self.join(crowd, others, waits) };
         if self.hosts.get() {
             if others() == 0 {
                 return self.begin(crowd, number);
@@ -223,11 +225,11 @@ impl Ticket {
             return Turn::Spin;
         }
         self.give_back(crowd);
-        self.join(crowd, others)
+        self.join(crowd, others, waits)
     }
 
-    fn join(&self, crowd: &Crowd, others: impl Fn() -> usize) -> Turn {
-        let Some(number) = crowd.take(&self.place) else { return Turn::No };
+    fn join(&self, crowd: &Crowd, others: impl Fn() -> usize, waits: impl FnOnce()) -> Turn {
+        let Some(number) = crowd.take(&self.place, waits) else { return Turn::No };
         if others() == 0 {
             return self.begin(crowd, number);
         }
@@ -286,7 +288,7 @@ mod tests {
                 scope.spawn(|| {
                     let place = Arc::default();
                     for _ in 0..50 {
-                        if let Some(number) = crowd.take(&place) {
+                        if let Some(number) = crowd.take(&place, || ()) {
                             std::thread::yield_now();
                             assert!(crowd.line.lock().lent.len() <= 1);
                             turns.fetch_add(1, Ordering::SeqCst);
@@ -304,8 +306,8 @@ mod tests {
     fn a_ticket_that_does_not_go_on_is_taken_away() {
         let crowd = Crowd::new(2);
         let (first, second) = (Ticket::new(), Ticket::new());
-        assert_eq!(first.ask(&crowd, || 0), Turn::Begin);
-        assert_eq!(second.ask(&crowd, || 0), Turn::Begin);
+        assert_eq!(first.ask(&crowd, || 0, || ()), Turn::Begin);
+        assert_eq!(second.ask(&crowd, || 0, || ()), Turn::Begin);
         assert_eq!((crowd.waiting(), crowd.line.lock().lent.len()), (0, 1));
         // The first has to wait like anyone, or to take it away in turn.
         assert!(!crowd.keeps(1) && crowd.keeps(2));
@@ -319,15 +321,15 @@ mod tests {
     fn others_are_invited_first() {
         let crowd = Crowd::new(2);
         let (first, second) = (Ticket::new(), Ticket::new());
-        assert_eq!(first.ask(&crowd, || 1), Turn::No);
+        assert_eq!(first.ask(&crowd, || 1, || ()), Turn::No);
         assert!(!first.held());
         assert_eq!((0..=CALLS).filter(|_| second.invited(&crowd)).count(), 1);
-        assert_eq!(first.ask(&crowd, || 0), Turn::Begin);
+        assert_eq!(first.ask(&crowd, || 0, || ()), Turn::Begin);
         assert!(first.held() && !second.invited(&crowd));
         first.give_back(&crowd);
-        assert_eq!(second.ask(&crowd, || 1), Turn::No);
+        assert_eq!(second.ask(&crowd, || 1, || ()), Turn::No);
         std::thread::sleep(GRACE);
-        assert_eq!(second.ask(&crowd, || 1), Turn::Rest);
+        assert_eq!(second.ask(&crowd, || 1, || ()), Turn::Rest);
         assert_eq!(crowd.line.lock().free, 1);
     }
 }
