@@ -24,6 +24,9 @@ impl CurrentTask {
         let code = self.exiting.unwrap_or(0);
         self.trace_end(code);
         let (status, last) = self.leave_group(code);
+        if last && self.group.tgid == self.kernel.first_process() {
+            self.mm.set_last();
+        }
         self.release_futexes();
         self.task.work.set_interrupter(None);
         let peak = self.mm.sizes().peak_resident;

@@ -55,7 +55,7 @@ use host::frames::{FrameAllocator, FrameRange};
 use host::mappable::MappingObserver;
 use lock::{Mutex, rank};
 use platform::{AddressSpace, MapOp};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// So much memory of an ended address space may be free a little later than its process is seen to have ended.
@@ -146,6 +146,8 @@ pub struct MemoryManager {
     learns: bool,
     /// How many pages it has asked for, if so.
     asked: AtomicU32,
+    /// Nobody is left who could use its memory.
+    last: AtomicBool,
     /// Its contexts of asynchronous I/O (Linux's `ioctx_table`), kept for the system calls that make them.
     pub aio: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -205,6 +207,7 @@ impl MemoryManager {
             habit,
             learns,
             asked: AtomicU32::new(0),
+            last: AtomicBool::new(false),
             aio: OnceLock::new(),
         })
     }
@@ -219,6 +222,11 @@ impl MemoryManager {
     pub fn move_in(&self, space: Arc<dyn AddressSpace>) {
         let first = self.space.set(space);
         debug_assert!(first.is_ok(), "moved in twice");
+    }
+
+    /// The sandbox ends with its process: its end need not wait until its memory is free.
+    pub fn set_last(&self) {
+        self.last.store(true, Ordering::Relaxed);
     }
 
     /// What guest threads of this memory manager run in.
@@ -312,7 +320,7 @@ impl MappingObserver for MemoryManager {
 impl Drop for MemoryManager {
     /// No task is in it any more. What guest threads had mapped is given to others only after they can't reach it: of a
     /// small address space that is when it has ended, which nobody waits for; a large one is emptied first, so that its
-    /// memory is free when its process's end is known.
+    /// memory is free when its process's end is known, unless the sandbox ends too.
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if let Some(texts) = &self.texts {
@@ -326,7 +334,7 @@ impl Drop for MemoryManager {
         freed.append(&mut state.limbo);
         freed.extend(state.patches.take_frames());
         let bytes: u64 = freed.iter().map(|frames| frames.len()).sum();
-        let frames = self.frames.clone();
+        let (frames, last) = (self.frames.clone(), self.last.load(Ordering::Relaxed));
         // A mapping that is under way needs its file still.
         let files = changes.files();
         let free = move || {
@@ -334,7 +342,7 @@ impl Drop for MemoryManager {
             drop(files);
         };
         match self.space.get() {
-            Some(space) if state.installed_bound > 0 && (bytes > LATE_MAX || state.gone) => {
+            Some(space) if state.installed_bound > 0 && ((bytes > LATE_MAX && !last) || state.gone) => {
                 let everything = MapOp::Unmap { addr: self.user.start, len: self.user.end - self.user.start };
                 let _ = space.apply(&[everything]);
                 free();
