@@ -50,13 +50,6 @@ impl Buffer {
         self.bytes.get(self.done..).unwrap_or_default()
     }
 
-    /// Turns the line ends that the guest's terminal made back into newlines, for a terminal that makes its own.
-    fn undo_line_ends(&mut self) {
-        let following = self.bytes.iter().skip(1).chain(std::iter::once(&0));
-        let pairs = self.bytes.iter().zip(following);
-        self.bytes = pairs.filter(|pair| *pair != (&b'\r', &b'\n')).map(|(byte, _)| *byte).collect();
-    }
-
     /// Refills it by `read`, which returns how much it read.
     fn fill<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         self.done = 0;
@@ -65,6 +58,21 @@ impl Buffer {
         self.bytes.truncate(result.as_ref().map_or(0, |len| *len));
         result
     }
+}
+
+/// The bytes with the line ends that the guest's terminal made turned back into newlines, for a terminal that makes its own.
+fn undo_line_ends(bytes: &[u8]) -> Vec<u8> {
+    kept(bytes).map(|at| bytes.get(at).copied().unwrap_or_default()).collect()
+}
+
+/// How many of the bytes that is if so many were written of what [`undo_line_ends`] makes of them.
+fn before_undone(bytes: &[u8], written: usize) -> usize {
+    written.checked_sub(1).and_then(|last| kept(bytes).nth(last)).map_or(0, |at| at + 1)
+}
+
+/// Where the bytes are that stay: all but a carriage return before a newline.
+fn kept(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    (0..bytes.len()).filter(|at| bytes.get(*at..*at + 2) != Some(b"\r\n"))
 }
 
 /// The console and the terminal that it is joined to.
@@ -347,15 +355,19 @@ impl Relay {
         let stream = &self.stream;
         match self.output.fill(|buffer| recv(stream, buffer, RecvFlags::DONTWAIT).map(|(_, len)| len)) {
             Ok(0) => self.output_ended = true,
-            Ok(_) if !self.terminal.attached() => self.output.undo_line_ends(),
             Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => self.output_ended = true,
         }
     }
 
-    /// To the terminal.
+    /// To the terminal, as it is now: since the bytes were received it may have become raw.
     fn put(&mut self) {
-        match self.terminal.write(self.output.pending()) {
+        let pending = self.output.pending();
+        let written = match self.terminal.attached() {
+            true => self.terminal.write(pending),
+            false => self.terminal.write(&undo_line_ends(pending)).map(|len| before_undone(pending, len)),
+        };
+        match written {
             Ok(len) => self.output.done += len,
             // A terminal that is gone swallows the rest; the guest is told by SIGHUP.
             Err(_) => self.output.done = self.output.bytes.len(),
@@ -404,5 +416,22 @@ impl Relay {
             }
             self.put();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_are_undone_as_far_as_they_are_written() {
+        let bytes = b"a\r\n\rb\n\r\r\nc\r";
+        let undone = undo_line_ends(bytes);
+        assert_eq!(undone, b"a\n\rb\n\r\nc\r");
+        for written in 0..=undone.len() {
+            let rest = bytes.get(before_undone(bytes, written)..).unwrap();
+            assert_eq!(undo_line_ends(rest), undone.get(written..).unwrap());
+        }
+        assert_eq!(before_undone(bytes, undone.len()), bytes.len());
     }
 }
