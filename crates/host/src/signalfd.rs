@@ -81,11 +81,12 @@ extern "C" fn note_continue(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_
     CONTINUED.store(1 + u8::from(from_kernel), Ordering::SeqCst);
 }
 
-/// Stops the calling process by a stop signal's default action, even if that is blocked. Returns when it goes on, with the `SIGCONT` that let it.
+/// Stops the calling process by a stop signal's default action, even if that is blocked. Returns when it goes on, with
+/// the `SIGCONT` that let it.
 ///
-/// Linux discards a pending `SIGCONT` at each stop signal and the other way round (signal(7)). So that the one that is to end
-/// this stop is not lost, it is taken by a handler from before the stop signal is sent, and that waits blocked until it is known whether
-/// one has come. `SIGSTOP` cannot wait: there, one that comes between is lost.
+/// Linux discards a pending `SIGCONT` at each stop signal and the other way round (signal(7)). So that the one that is to
+/// end this stop is not lost, a handler takes it from before the stop signal is sent, and that waits blocked until it is
+/// known whether one has come. `SIGSTOP` cannot wait: there, one that comes between is lost.
 #[must_use]
 pub fn stop_self(signal: i32) -> Option<Arrival> {
     let (set, cont) = (set_of(&[signal]), set_of(&[libc::SIGCONT]));

@@ -1,7 +1,7 @@
 //! The processor's time-stamp counter, and time spans measured with it.
 //!
-//! To read it takes 8 ns, a third of what the host's clock does. So what happens with every call is measured in ticks. How long one is
-//! is found out once, from how many there were since the process began.
+//! To read it takes 8 ns, a third of what the host's clock does. So what happens with every call is measured in ticks. How
+//! long one is, is found out once, from how many there were since the process began.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;

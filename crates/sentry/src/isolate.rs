@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// The host directories that the guest sees, as trees of mounts that no path leads to.
+/// The host directories that the guest sees, each a tree of mounts of its own.
 pub struct Trees {
     /// The root.
     pub root: OwnedFd,
@@ -128,9 +128,9 @@ fn pivot() -> io::Result<()> {
     Ok(())
 }
 
-/// Hangs the trees on top of the root, which is not seen by whoever is in it already. A tree that hangs nowhere is taken apart when
-/// its last descriptor is closed, and the host waits for all its cores then, at the worst time: as the network namespace goes.
-/// These go with the mount namespace.
+/// Hangs the trees on top of the root. Whoever is in the root already does not see them, except by `/..`, where there is nothing that the
+/// trees' descriptors do not give too. A tree that hangs nowhere is taken apart when its last descriptor is closed, and the host
+/// waits for all its cores then, at the worst time: as the network namespace goes. These go with the mount namespace.
 fn attach(trees: &Trees) -> io::Result<()> {
     for tree in trees.volumes.iter().chain([&trees.root]) {
         move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
