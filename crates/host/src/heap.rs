@@ -1,19 +1,31 @@
-//! The Sentry's heap: the C library's, whose memory is brought in by the run.
+//! The heap: the C library's. That of the Sentry is brought in by the run.
 //!
 //! A page that is touched for the first time costs a fault of 2 to 5 us. The C library takes 128 KiB at once from the host,
 //! so those 32 pages are asked for together, as soon as the first block of them is handed out. This holds for the heap
 //! proper only, which is the Sentry's one arena; large blocks are mappings of their own, and may never be used in full.
+//! The command needs a few pages only.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::System;
 
 /// Blocks that end further up than this may lie in memory that was not brought in yet.
-static BROUGHT_IN: AtomicUsize = AtomicUsize::new(0);
+static BROUGHT_IN: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 const PAGE: usize = abi::PAGE_SIZE as usize;
 /// No more than this at once: what the C library takes for an ordinary block.
 const MOST: usize = 256 << 10;
+
+/// Sets up the heap of a Sentry, before it has threads.
+pub fn of_a_sentry() {
+    // SAFETY: settings of the C library's heap. Few threads allocate much; an arena for each would only cost memory, and
+    // any but the first grows by the page.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 20);
+    }
+    BROUGHT_IN.store(0, Ordering::Relaxed);
+}
 
 /// The global allocator.
 pub struct Heap;

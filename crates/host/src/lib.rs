@@ -8,12 +8,14 @@
 //! - [`mappable`]: what an inode offers to be mapped into a guest.
 //! - [`vdso`]: the clocks' code that the host gives every process.
 //! - [`seccomp`]: an assembler for seccomp programs.
+//! - [`elsewhere`]: threads and processes that start on another core.
 //! - [`spawn`], [`confine`]: a process in namespaces of its own, and what it does to give up the rest.
 //! - [`signalfd`], [`stdio`], [`terminal`]: the caller's signals, standard descriptors and terminal.
 
 pub mod chmod;
 pub mod confine;
 pub mod dirents;
+pub mod elsewhere;
 pub mod fault;
 pub mod frames;
 pub mod guestmem;

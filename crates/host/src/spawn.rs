@@ -1,41 +1,28 @@
-//! Starts a process in namespaces of its own, which its parent can set up before it runs its program.
+//! Makes a copy of this process in namespaces of its own, which its parent can set up before the copy needs them.
+//!
+//! The copy goes on in the same program. That is sound for a process of one thread only: with more, the copy might find
+//! locks taken by threads that it does not have.
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use crate::elsewhere;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
-use std::ffi::CStr;
 use std::io;
 
-/// The namespaces that a process can be given at birth.
+/// The namespaces that a process can be given at birth. That of the network takes long to make, and can be entered later
+/// ([`crate::confine::new_network`]).
 pub const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
-
-/// What to start.
-pub struct Program<'a> {
-    /// The executable.
-    pub path: &'a CStr,
-    /// Its arguments, the name among them.
-    pub args: &'a [&'a CStr],
-    /// Its environment.
-    pub env: &'a [&'a CStr],
-    /// What its standard descriptors are.
-    pub stdio: BorrowedFd<'a>,
-    /// What else it inherits, under the same numbers, all above 2.
-    pub keep: &'a [BorrowedFd<'a>],
-    /// Capabilities, by number, that it keeps in its user namespace although it may not be root there.
-    pub capabilities: &'a [u8],
-}
 
 /// A child process.
 pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
     go: Option<OwnedFd>,
-    fault: OwnedFd,
 }
 
 impl Child {
@@ -45,7 +32,7 @@ impl Child {
         self.pid
     }
 
-    /// Lets it run its program.
+    /// Opens its [`Gate`].
     ///
     /// # Errors
     /// If it is gone already.
@@ -54,16 +41,6 @@ impl Child {
             rustix::io::write(&go, b"g")?;
         }
         Ok(())
-    }
-
-    /// Why it could not run its program: call once it is known to have ended. `None` if it could.
-    #[must_use]
-    pub fn start_error(&self) -> Option<io::Error> {
-        let mut raw = [0; 4];
-        match rustix::io::read(&self.fault, &mut raw) {
-            Ok(4) => Some(io::Error::from_raw_os_error(i32::from_ne_bytes(raw))),
-            _ => None,
-        }
     }
 
     /// Kills it.
@@ -91,154 +68,123 @@ impl AsFd for Child {
     }
 }
 
-/// All that the child touches, prepared by the parent: the child must not allocate.
-struct Plan {
-    path: *const libc::c_char,
-    argv: Vec<*const libc::c_char>,
-    envp: Vec<*const libc::c_char>,
-    null: i32,
-    keep: Vec<i32>,
-    capabilities: Vec<u8>,
-    go: i32,
-    fault: i32,
-}
+/// What the child waits at until its parent has set it up.
+pub struct Gate(OwnedFd);
 
-/// Makes the child, which waits for [`Child::release`]. Only for processes without other threads. The child leads a
-/// session of its own.
-///
-/// # Errors
-/// The host's, `EPERM`, `ENOSPC` or `EINVAL` if it does not allow the namespaces.
-pub fn spawn(program: &Program<'_>, namespaces: i32) -> io::Result<Child> {
-    let (go_read, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let (fault, fault_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let list = |strings: &[&CStr]| {
-        strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(core::ptr::null())).collect::<Vec<_>>()
-    };
-    let plan = Plan {
-        path: program.path.as_ptr(),
-        argv: list(program.args),
-        envp: list(program.env),
-        null: program.stdio.as_raw_fd(),
-        keep: program.keep.iter().map(AsRawFd::as_raw_fd).collect(),
-        capabilities: program.capabilities.to_vec(),
-        go: go_read.as_raw_fd(),
-        fault: fault_write.as_raw_fd(),
-    };
-    let mut pidfd: i32 = -1;
-    let flags = (namespaces & NAMESPACES) | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: `clone` without `CLONE_VM` and with the present stack is `fork`. The child only makes system calls on what
-    // `plan` holds, and ends or becomes another program.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, 0, 0) };
-    if pid == 0 {
-        // SAFETY: this is the child.
-        unsafe { run(&plan) };
-    }
-    let error = io::Error::last_os_error();
-    match i32::try_from(pid) {
-        Ok(pid) if pid > 0 => {
-            // SAFETY: the host made this descriptor for us.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid, pidfd, go: Some(go), fault })
-        }
-        _ => Err(error),
-    }
-}
-
-/// The child's part.
-///
-/// # Safety
-/// Only in a fresh copy of the process.
-unsafe fn run(plan: &Plan) -> ! {
-    // SAFETY: system calls on memory of the plan; nothing allocates or takes locks.
-    unsafe {
-        let mut byte = 0u8;
-        // The parent's end of the pipe is open in this copy too, so a parent that died must be noticed otherwise.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        while libc::read(plan.go, (&raw mut byte).cast(), 1) != 1 {
-            if *libc::__errno_location() != libc::EINTR {
-                libc::_exit(125);
+impl Gate {
+    /// Waits.
+    ///
+    /// # Errors
+    /// If the parent ends first.
+    pub fn wait(self) -> io::Result<()> {
+        loop {
+            match rustix::io::read(&self.0, &mut [0]) {
+                Ok(1) => {
+                    elsewhere::anywhere();
+                    return Ok(());
+                }
+                Ok(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        prepare(plan);
-        libc::execve(plan.path, plan.argv.as_ptr(), plan.envp.as_ptr());
-        let error = *libc::__errno_location();
-        libc::write(plan.fault, (&raw const error).cast(), 4);
-        libc::_exit(125);
     }
 }
 
-/// # Safety
-/// As for [`run`].
-unsafe fn prepare(plan: &Plan) {
-    // SAFETY: as in `run`. Failures show later: a missing descriptor or capability is noticed by the program.
+/// What a child inherits.
+pub struct Inheritance<'a> {
+    /// Its name in lists of processes.
+    pub name: &'a CStr,
+    /// What its standard descriptors are.
+    pub stdio: BorrowedFd<'a>,
+    /// The other descriptors that it keeps, under the same numbers, all above 2.
+    pub keep: Vec<RawFd>,
+    /// The signals that the parent was started with ignored, bit 0 being signal 1: they are not ignored in the child.
+    pub ignored: u64,
+}
+
+/// Makes the child: a copy of this process that runs `body` and exits with what that returns. It leads a session of its own, is killed when
+/// its parent ends, and keeps no descriptor but those named, and neither arguments nor environment. What `body` owns belongs to the child,
+/// and is dropped here.
+///
+/// # Errors
+/// The host's, `EPERM`, `ENOSPC` or `EINVAL` if it does not allow the namespaces; `EBUSY` if this process has more than
+/// one thread, and `ENOENT` if that can't be told, for want of `/proc`.
+pub fn spawn(namespaces: i32, with: &Inheritance<'_>, body: impl FnOnce(Gate) -> u8) -> io::Result<Child> {
+    // A directory has two links, and one for each directory in it.
+    if rustix::fs::stat("/proc/self/task")?.st_nlink > 3 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // Asked here, for the child is moved.
+    let _ = elsewhere::cores();
+    let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match copy(namespaces)? {
+        None => {
+            become_child(with, gate.as_raw_fd());
+            std::process::exit(i32::from(body(Gate(gate))));
+        }
+        Some((pid, pidfd)) => {
+            // There it starts at once, beside what is done for it here.
+            elsewhere::send(pid);
+            Ok(Child { pid, pidfd, go: Some(go) })
+        }
+    }
+}
+
+/// `fork` into new namespaces. `None` in the copy.
+fn copy(namespaces: i32) -> io::Result<Option<(i32, OwnedFd)>> {
+    let flags = (namespaces & NAMESPACES)
+        | libc::CLONE_PIDFD
+        | libc::CLONE_CHILD_SETTID
+        | libc::CLONE_CHILD_CLEARTID
+        | libc::SIGCHLD;
+    let mut pidfd: i32 = -1;
+    let mut tid: *mut i32 = core::ptr::null_mut();
+    // SAFETY: the first call only asks where the C library keeps this thread's id, for the kernel to put the copy's there.
+    // The second, without `CLONE_VM` and with the present stack, is `fork`. There are no other threads, so no lock of the
+    // program or of the C library is held in the copy.
+    let pid = unsafe {
+        if libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) != 0 || tid.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, tid, 0)
+    };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        // SAFETY: the host made this descriptor for us.
+        Ok(pid) if pid > 0 => Ok(Some((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes the copy a process of its own. Failures show later: a descriptor that is missing is noticed by whoever needs it.
+fn become_child(with: &Inheritance<'_>, gate: RawFd) {
+    let mut keep: Vec<_> = with.keep.iter().copied().chain([gate]).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    // SAFETY: these change only this process. The descriptors that are closed belong to values of the parent's, which
+    // nothing in the copy gets at any more: it goes on in `body`, whose own are kept, and never returns.
+    // Arguments and environment are read by copying only.
     unsafe {
+        crate::start::forget(with.name);
+        libc::prctl(libc::PR_SET_NAME, with.name.as_ptr());
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setsid();
         let mut none: libc::sigset_t = core::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, core::ptr::null_mut());
         // What the caller ignored is the guest's to ignore. Above all `SIGCHLD`: processes would be reaped unasked.
-        for signal in 1..=64 {
+        for signal in (1..=64).filter(|signal| with.ignored & (1 << (signal - 1)) != 0 && *signal != libc::SIGPIPE) {
             libc::signal(signal, libc::SIG_DFL);
         }
         for fd in 0..3 {
-            libc::dup2(plan.null, fd);
+            libc::dup2(with.stdio.as_raw_fd(), fd);
         }
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        for fd in &plan.keep {
-            libc::fcntl(*fd, libc::F_SETFD, 0);
+        let mut from = 3;
+        for fd in keep.iter().copied().chain([RawFd::MAX]) {
+            if fd > from {
+                libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
+            }
+            from = fd.saturating_add(1);
         }
-        inherit_capabilities(&plan.capabilities);
-    }
-}
-
-/// Puts capabilities into the ambient set, which survives the exec of a user other than root.
-///
-/// # Safety
-/// As for [`run`].
-unsafe fn inherit_capabilities(capabilities: &[u8]) {
-    const VERSION_3: u32 = 0x2008_0522;
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    #[repr(C)]
-    #[derive(Clone, Copy, Default)]
-    struct Sets {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    let header = Header { version: VERSION_3, pid: 0 };
-    let mut sets = [Sets::default(); 2];
-    // SAFETY: `capget` fills, and `capset` reads, two of these for this version.
-    unsafe {
-        libc::syscall(libc::SYS_capget, &raw const header, &raw mut sets);
-        for half in &mut sets {
-            half.inheritable = half.permitted;
-        }
-        libc::syscall(libc::SYS_capset, &raw const header, &raw const sets);
-        for capability in capabilities {
-            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(*capability), 0, 0);
-        }
-    }
-}
-
-/// Takes over a descriptor that the process inherited across exec. Such descriptors lack `FD_CLOEXEC`, which all that are
-/// made here have; it is set now, so that none is taken twice.
-///
-/// # Errors
-/// `EBADF` if it is not open, `EINVAL` if it was not inherited.
-pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: descriptor flags touch no memory; whoever else owned this number would have set `FD_CLOEXEC`.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFD);
-        if flags < 0 || libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if flags & libc::FD_CLOEXEC != 0 || fd < 3 {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
     }
 }

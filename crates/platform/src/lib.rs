@@ -177,6 +177,9 @@ pub trait AddressSpace: Send + Sync {
     /// of it can touch memory any more, `then` is called by some thread with no lock held.
     fn at_end(&self, then: Box<dyn FnOnce() + Send>);
 
+    /// Tells that the sandbox ends with this address space.
+    fn be_last(&self) {}
+
     /// A new thread of execution in this address space; it does not run before its first switch.
     ///
     /// # Errors

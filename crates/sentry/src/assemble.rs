@@ -1,6 +1,6 @@
 //! Putting the parts of a sandbox together: platform, memory, file systems, kernel.
 
-use crate::entry::Donated;
+use crate::entry::Standard;
 use crate::isolate::Trees;
 use crate::program::{Myself, describe, walk};
 use crate::reactor::Reactor;
@@ -21,7 +21,7 @@ use host::memfile::{DEFAULT_SIZE, MemoryFile};
 use kernel::tty::Tty;
 use kernel::{FdTable, FsContext, FsMaker, Kernel, Parts, Trace, Uts};
 use net::SocketFile;
-use net::host::{Facts, HostSocket};
+use net::host::HostSocket;
 use rustix::fd::OwnedFd;
 use rustix::fs::{major, minor};
 use std::fs::File;
@@ -37,19 +37,18 @@ fn failed(what: &str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::ours(format!("{what}: {}", describe(errno)))
 }
 
-/// Starts the platform, whose first process is a copy of this one: before all else that is made, and before the filter,
-/// which it must not inherit.
+/// Begins to start the platform, whose first process is a copy of this one.
 ///
 /// # Errors
 /// What the host lacks.
-pub fn platform(maps: File, spec: &Spec) -> Result<Arc<systrap::Systrap>, Failure> {
-    let writable = spec.writable || spec.volumes.iter().any(|v| !v.read_only);
+pub fn platform(maps: File, spec: &Spec) -> Result<systrap::Starting, Failure> {
     // What is traced must come to the kernel.
     let options = systrap::Options { patch: spec.patching, serve: spec.strace.is_none() };
-    let platform = systrap::Systrap::with_maps(maps, options)
-        .map_err(|error| Failure::ours(format!("this host can't run sandboxes: {error}")))?;
-    seccomp::install(writable)?;
-    Ok(Arc::new(platform))
+    systrap::Systrap::begin(maps, options).map_err(cannot_run)
+}
+
+fn cannot_run(error: systrap::StartError) -> Failure {
+    Failure::ours(format!("this host can't run sandboxes: {error}"))
 }
 
 /// A terminal that is raw while the guest has it: lines need a carriage return.
@@ -111,13 +110,14 @@ pub struct Sandbox {
     pub terminals: Arc<DevPts>,
 }
 
-/// Makes the kernel and mounts everything.
+/// Makes the kernel and mounts everything, while the platform starts, and installs the seccomp filter when it has: the platform's
+/// processes must not inherit that.
 ///
 /// # Errors
 /// The host's.
 pub fn sandbox(
     spec: &Spec,
-    platform: Arc<systrap::Systrap>,
+    starting: systrap::Starting,
     trees: Trees,
     log: Option<OwnedFd>,
     trace: Option<OwnedFd>,
@@ -137,7 +137,7 @@ pub fn sandbox(
     let root = root_fs(spec, trees.root, &frames)?;
     let root = Mount::new(root.clone(), Dentry::root(root.root()), b"none", MountFlags::empty());
     let kernel = Kernel::new(Parts {
-        platform,
+        platform: starting.platform(),
         frames: frames.clone(),
         dispatch: Box::new(syscalls::Table::default()),
         mounts: Arc::new(MountNamespace::new(root)),
@@ -155,6 +155,8 @@ pub fn sandbox(
     for (volume, tree) in spec.volumes.iter().zip(trees.volumes) {
         mount_volume(&kernel, volume, tree, make)?;
     }
+    starting.finish().map_err(cannot_run)?;
+    seccomp::install(spec.writable || spec.volumes.iter().any(|v| !v.read_only))?;
     Ok(Sandbox { kernel, terminals })
 }
 
@@ -323,15 +325,14 @@ fn own_device(kernel: &Arc<Kernel>, fd: &OwnedFd) -> Option<OpenFile> {
 /// A donated descriptor as what it is here: a device of the sandbox's, a socket, or a file of the host's.
 fn take_over(
     kernel: &Arc<Kernel>,
-    fd: OwnedFd,
-    name: &[u8],
-    facts: Option<Facts>,
+    standard: Standard,
     reactor: &Arc<dyn vfs::reactor::Reactor>,
 ) -> Result<OpenFile, Errno> {
+    let Standard { fd, name, facts } = standard;
     if let Some(device) = own_device(kernel, &fd) {
         return Ok(device);
     }
-    let Some(facts) = facts else { return donate(fd, name, reactor) };
+    let Some(facts) = facts else { return donate(fd, &name, reactor) };
     let nonblock = rustix::fs::fcntl_getfl(&fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK));
     Ok(SocketFile::open(Arc::new(HostSocket::new(fd, facts, reactor)), nonblock, &myself()))
 }
@@ -343,26 +344,22 @@ fn take_over(
 pub fn descriptors(
     kernel: &Arc<Kernel>,
     spec: &Spec,
-    donated: &mut Donated,
+    standard: [Option<Standard>; 3],
     console: Option<&Arc<OpenFile>>,
     reactor: &Arc<Reactor>,
 ) -> Result<Arc<FdTable>, Failure> {
     let table = FdTable::new();
     let reactor: Arc<dyn vfs::reactor::Reactor> = reactor.clone();
-    for (index, stdio) in spec.stdio.iter().enumerate() {
-        let host = donated.stdio.get_mut(index).and_then(Option::take);
-        let name = donated.names.get(index).map(Vec::as_slice).unwrap_or_default();
-        let facts = donated.sockets.get_mut(index).and_then(Option::take);
-        let file = match (stdio, host, console) {
+    for (fd, (stdio, standard)) in (0..).zip(spec.stdio.iter().zip(standard)) {
+        let file = match (stdio, standard, console) {
             (Stdio::Console, _, Some(console)) => console.clone(),
             // One that only names a place is good for nothing here.
-            (_, Some(host), _) => match take_over(kernel, host, name, facts, &reactor) {
+            (_, Some(standard), _) => match take_over(kernel, standard, &reactor) {
                 Ok(file) => Arc::new(file),
                 Err(_) => continue,
             },
             _ => continue,
         };
-        let fd = i32::try_from(index).unwrap_or(i32::MAX);
         table.put(fd, file, false, u64::MAX).map_err(failed("cannot hand over the standard descriptors"))?;
     }
     Ok(table)

@@ -135,22 +135,10 @@ impl Channel {
         Ok((Channel(a), Channel(b)))
     }
 
-    /// An end that was inherited.
-    #[must_use]
-    pub fn of(fd: OwnedFd) -> Channel {
-        Channel(fd)
-    }
-
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> &OwnedFd {
         &self.0
-    }
-
-    /// The socket, given up.
-    #[must_use]
-    pub fn into_socket(self) -> OwnedFd {
-        self.0
     }
 
     fn send(&self, message: &[u8]) -> io::Result<()> {

@@ -2,44 +2,33 @@
 
 use crate::console::Console;
 use crate::control::{BROKEN, Channel, Report};
+use crate::isolate::{Network, Trees};
 use crate::reactor::{Messenger, Reactor};
-use crate::spec::{DonatedFd, Spec};
+use crate::spec::{Donated, Spec};
 use crate::{FAILED, Failure, assemble, isolate, program};
-use host::spawn::inherited;
+use core::ffi::CStr;
+use host::spawn::Gate;
 use net::host::Facts;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::OwnedFd;
-use std::io::{Read, Seek};
-use std::process::ExitCode;
+use rustix::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 /// The name under which the Sentry runs.
-pub const NAME: &str = "vizor-sentry";
+pub const NAME: &CStr = c"vizor-sentry";
 
-/// Runs a Sentry, whose specification is in the inherited descriptor of this number.
+/// Runs a Sentry, and returns what its process is to exit with. `gate` opens when its user namespace has its ids.
 #[must_use]
-pub fn main(spec: DonatedFd) -> ExitCode {
-    rustix::thread::set_name(c"vizor-sentry").unwrap_or_default();
+pub fn main(spec: &Spec, control: Channel, donated: Donated, gate: Gate) -> u8 {
+    host::heap::of_a_sentry();
     host::tsc::begin();
-    // Before the control socket is known, nobody can be told more than that.
-    let Some(spec) = read_spec(spec) else { return ExitCode::from(FAILED) };
-    let Ok(control) = inherited(spec.control) else { return ExitCode::from(FAILED) };
-    let control = Arc::new(Channel::of(control));
+    let control = Arc::new(control);
     report_panics(&control);
-    if let Err(failure) = run(&spec, &control) {
+    if let Err(failure) = run(spec, &control, donated, gate) {
         let why = if failure.status == FAILED { isolate::low_limits() } else { String::new() };
         let _ = control.report(&Report::Failed(failure.status, failure.text + &why));
     }
-    ExitCode::from(FAILED)
-}
-
-fn read_spec(fd: DonatedFd) -> Option<Spec> {
-    let mut file = std::fs::File::from(inherited(fd).ok()?);
-    let mut record = Vec::new();
-    file.rewind().ok()?;
-    file.read_to_end(&mut record).ok()?;
-    Spec::decode(&record)
+    FAILED
 }
 
 /// A panic anywhere ends the whole sandbox, and the command says why.
@@ -54,55 +43,31 @@ fn report_panics(control: &Arc<Channel>) {
     }));
 }
 
-/// Descriptors that the command donated.
-pub struct Donated {
-    /// The debug log.
-    pub log: Option<OwnedFd>,
-    /// Where traces go.
-    pub trace: Option<OwnedFd>,
-    /// Standard input, output and error.
-    pub stdio: [Option<OwnedFd>; 3],
-    /// What the host calls them.
-    pub names: [Vec<u8>; 3],
-    /// What those of them are that are sockets.
-    pub sockets: [Option<Facts>; 3],
-    /// The console's stream.
-    pub console: Option<OwnedFd>,
+/// A standard descriptor, with what must be asked about it before the Sentry is confined.
+pub struct Standard {
+    /// The descriptor.
+    pub fd: OwnedFd,
+    /// What the host calls it.
+    pub name: Vec<u8>,
+    /// What it is, if a socket.
+    pub facts: Option<Facts>,
 }
 
-fn take(fd: DonatedFd) -> Result<OwnedFd, Failure> {
-    inherited(fd).map_err(|error| Failure::ours(format!("descriptor {fd} was not handed over: {error}")))
+impl Standard {
+    fn of(fd: OwnedFd) -> Standard {
+        let name = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new());
+        let name = name.map_or_else(|_| Vec::new(), |name| name.into_bytes());
+        Standard { name, facts: Facts::of(&fd), fd }
+    }
 }
 
-fn take_all(spec: &Spec) -> Result<Donated, Failure> {
-    use crate::spec::Stdio;
-    let stdio = |stdio: Stdio| match stdio {
-        Stdio::Donated(fd) => take(fd).map(Some),
-        _ => Ok(None),
-    };
-    let name = |stdio: Stdio| match stdio {
-        Stdio::Donated(fd) => rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())
-            .map_or_else(|_| Vec::new(), |name| name.into_bytes()),
-        _ => Vec::new(),
-    };
-    let stdio = [stdio(spec.stdio[0])?, stdio(spec.stdio[1])?, stdio(spec.stdio[2])?];
-    Ok(Donated {
-        names: spec.stdio.map(name),
-        log: spec.log.map(take).transpose()?,
-        trace: spec.trace.map(take).transpose()?,
-        sockets: stdio.each_ref().map(|fd| fd.as_ref().and_then(Facts::of)),
-        stdio,
-        console: spec.console.map(|c| take(c.stream)).transpose()?,
-    })
-}
-
-/// Has the process end when the command does.
-fn bind_to_command(spec: &Spec, control: &Channel) -> Result<(), Failure> {
+/// Has the process end when the command does, which gets its terminal back then.
+fn bind_to_command(terminal: Option<OwnedFd>, control: &Channel) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::ours(format!("cannot watch the command: {error}"));
-    if let Some(console) = &spec.console {
+    if let Some(terminal) = terminal {
         // Kept open for as long as the process lives.
-        static TERMINAL: OnceLock<Result<OwnedFd, Failure>> = OnceLock::new();
-        host::confine::set_terminal(TERMINAL.get_or_init(|| take(console.terminal)).as_ref().map_err(Clone::clone)?);
+        static TERMINAL: OnceLock<OwnedFd> = OnceLock::new();
+        host::confine::set_terminal(TERMINAL.get_or_init(|| terminal));
     }
     host::confine::end_with_parent().map_err(failed)?;
     // It may have ended before it was watched.
@@ -114,25 +79,34 @@ fn bind_to_command(spec: &Spec, control: &Channel) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(spec: &Spec, control: &Arc<Channel>) -> Result<(), Failure> {
-    bind_to_command(spec, control)?;
-    host::confine::report_refused_calls(control.socket(), BROKEN)
-        .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
-    let mut donated = take_all(spec)?;
-    let mut trees = isolate::open_trees(spec)?;
+/// Gives up what only the start needs, and returns the directories of the host that are left.
+fn confine(spec: &Spec, network: Network) -> Result<Trees, Failure> {
+    let trees = isolate::open_trees(spec)?;
+    network.enter()?;
     isolate::empty_root(&trees)?;
     isolate::raise_limits()?;
     isolate::enlarge_descriptor_table(&trees.root);
     isolate::drop_privileges()?;
+    Ok(trees)
+}
+
+fn run(spec: &Spec, control: &Arc<Channel>, donated: Donated, gate: Gate) -> Result<(), Failure> {
+    let network = Network::begin()?;
+    bind_to_command(donated.terminal, control)?;
+    host::confine::report_refused_calls(control.socket(), BROKEN)
+        .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
+    let standard = donated.stdio.map(|fd| fd.map(Standard::of));
+    gate.wait().map_err(|error| Failure::ours(format!("the command went away: {error}")))?;
+    let mut trees = confine(spec, network)?;
     let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
-    let platform = assemble::platform(maps, spec)?;
+    let starting = assemble::platform(maps, spec)?;
     let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
-    let sandbox = assemble::sandbox(spec, platform, trees, donated.log.take(), donated.trace.take())?;
+    let sandbox = assemble::sandbox(spec, starting, trees, donated.log, donated.trace)?;
     let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;
     let (tty, file) = terminal.unzip();
-    let fds = assemble::descriptors(&sandbox.kernel, spec, &mut donated, file.as_ref(), &reactor)?;
+    let fds = assemble::descriptors(&sandbox.kernel, spec, standard, file.as_ref(), &reactor)?;
     drop(file);
-    let console = tty.clone().zip(donated.console.take());
+    let console = tty.clone().zip(donated.console);
     let console = console.map(|(tty, stream)| Console::new(tty, stream, reactor.clone()));
     let kernel = sandbox.kernel;
     kernel.set_observer(Box::new(Messenger {

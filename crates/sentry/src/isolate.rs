@@ -1,11 +1,12 @@
 //! How the Sentry gives up what the host lets it have: its view of the file system, its capabilities, and its way back.
 //!
 //! Order matters: trees are opened while the host's paths can still be seen, the root is emptied while the namespace's
-//! capabilities are still there, and those go before the first thread is made, since they belong to threads.
+//! capabilities are still there, and those go before a thread is made that stays, since they belong to threads.
 
 use crate::Failure;
 use crate::spec::Spec;
-use rustix::fd::OwnedFd;
+use host::elsewhere::Thread;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -14,7 +15,7 @@ use rustix::mount::{
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, fchdir, getrlimit, pivot_root, set_dumpable_behavior, setrlimit,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
@@ -24,10 +25,45 @@ pub struct Trees {
     pub root: OwnedFd,
     /// The volumes, in the order of the specification.
     pub volumes: Vec<OwnedFd>,
-    /// An empty file for the guests' memory, where huge pages can be had.
+    /// An empty directory that is mounted somewhere.
+    empty: Option<OwnedFd>,
+    /// The file system of the guests' memory.
+    memory_mount: Option<OwnedFd>,
+    /// An empty file in it, where huge pages can be had.
     pub memory: Option<OwnedFd>,
     /// This process's `/proc/self/maps`, which the platform reads when there is no /proc any more.
     pub maps: Option<std::fs::File>,
+}
+
+/// A network namespace that is being made. That takes half a millisecond, and so goes on beside everything else.
+pub struct Network(Thread<io::Result<OwnedFd>>);
+
+impl Network {
+    /// Begins to make it.
+    ///
+    /// # Errors
+    /// If there can be no thread, or there is no /proc.
+    pub fn begin() -> Result<Network, Failure> {
+        let proc = open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let proc = proc.map_err(|error| Failure::ours(format!("cannot open /proc: {error}")))?;
+        let thread = Thread::spawn(64 << 10, move || host::confine::new_network(proc));
+        thread.map(Network).map_err(|error| Failure::ours(format!("cannot make a thread: {error}")))
+    }
+
+    /// Waits for it and enters it.
+    ///
+    /// # Errors
+    /// If the host has none to give.
+    pub fn enter(self) -> Result<(), Failure> {
+        let made = self.0.join().unwrap_or_else(|| Err(io::ErrorKind::Other.into()));
+        let entered = made.and_then(|namespace| {
+            let kind = Some(LinkNameSpaceType::Network);
+            Ok(move_into_link_name_space(namespace.as_fd(), kind)?)
+        });
+        entered.map_err(|error| {
+            Failure::ours(format!("cannot make a network namespace: {error}; raise the sysctl user.max_net_namespaces"))
+        })
+    }
 }
 
 fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
@@ -45,8 +81,8 @@ fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
 /// unmounting.
 const OWN: [&str; 3] = ["proc", "sys", "dev"];
 
-/// Mounts an empty directory over a mount point of the host's. Nobody else sees that: the namespace is our own.
-fn cover(root: &[u8], name: &str) -> io::Result<()> {
+/// Mounts an empty directory over a mount point of the host's, a copy of `first` if that is one. Nobody else sees that: the namespace is our own.
+fn cover(root: &[u8], name: &str, first: &mut Option<OwnedFd>) -> io::Result<()> {
     let path = [root, b"/", name.as_bytes()].concat();
     let device = |path: &[u8]| rustix::fs::lstat(path).map(|stat| (stat.st_dev, stat.st_mode));
     match (device(root), device(&path)) {
@@ -54,12 +90,18 @@ fn cover(root: &[u8], name: &str) -> io::Result<()> {
         }
         _ => return Ok(()),
     }
-    move_mount(&empty_directory()?, "", CWD, &*path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    let directory = empty_directory(first.as_ref())?;
+    move_mount(&directory, "", CWD, &*path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    first.get_or_insert(directory);
     Ok(())
 }
 
-/// A file system of one empty directory, which can't be written.
-fn empty_directory() -> io::Result<OwnedFd> {
+/// A file system of one empty directory, which can't be written: `first` once more, which must be mounted, or a new one.
+fn empty_directory(first: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    if let Some(first) = first {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        return Ok(open_tree(first, "", flags)?);
+    }
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, "size", "4k")?;
     fsconfig_set_string(&fs, "mode", "0555")?;
@@ -71,9 +113,9 @@ fn empty_directory() -> io::Result<OwnedFd> {
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// A file in a file system of its own that gives huge pages on request. Nothing limits its size here: the memory that guests may
+/// A file in a file system of its own that gives huge pages on request, and that. Nothing limits its size here: the memory that guests may
 /// have is counted when it is given to them.
-fn memory_file() -> io::Result<OwnedFd> {
+fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, "huge", "advise")?;
     fsconfig_set_string(&fs, "size", "0")?;
@@ -82,7 +124,7 @@ fn memory_file() -> io::Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?)
+    Ok((openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?, mount))
 }
 
 /// Opens what the specification names, with all that is mounted below.
@@ -92,14 +134,18 @@ fn memory_file() -> io::Result<OwnedFd> {
 pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
     let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::ours(format!("cannot read /proc/self/maps: {error}; is /proc mounted?")))?;
+    let mut empty = None;
     for name in OWN {
-        cover(&spec.rootfs, name)
+        cover(&spec.rootfs, name, &mut empty)
             .map_err(|error| Failure::ours(format!("cannot hide the host's /{name} from the sandbox: {error}")))?;
     }
+    let (memory, memory_mount) = memory_file().ok().unzip();
     Ok(Trees {
         root: tree(&spec.rootfs, !spec.writable)?,
         volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
-        memory: memory_file().ok(),
+        memory,
+        memory_mount,
+        empty,
         maps: Some(maps.into()),
     })
 }
@@ -109,7 +155,7 @@ pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
 /// # Errors
 /// If the host refuses mounts in a user namespace.
 pub fn empty_root(trees: &Trees) -> Result<(), Failure> {
-    pivot().and_then(|()| attach(trees)).map_err(|error| {
+    pivot(trees.empty.as_ref()).and_then(|()| attach(trees)).map_err(|error| {
         Failure::ours(format!(
             "cannot mount in a namespace of its own: {error}; a security module may forbid it \
              (kernel.apparmor_restrict_unprivileged_userns=1, for one)"
@@ -117,8 +163,8 @@ pub fn empty_root(trees: &Trees) -> Result<(), Failure> {
     })
 }
 
-fn pivot() -> io::Result<()> {
-    let root = empty_directory()?;
+fn pivot(empty: Option<&OwnedFd>) -> io::Result<()> {
+    let root = empty_directory(empty)?;
     move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     fchdir(&root)?;
     // The old root ends up on top of the new one, and is then detached with everything below it.
@@ -128,11 +174,11 @@ fn pivot() -> io::Result<()> {
     Ok(())
 }
 
-/// Hangs the trees on top of the root. Whoever is in the root already does not see them, except by `/..`, where there is nothing that the
+/// Hangs the trees on top of the root, those of the host above. Whoever is in the root already does not see them, except by `/..`, where there is nothing that the
 /// trees' descriptors do not give too. A tree that hangs nowhere is taken apart when its last descriptor is closed, and the host
 /// waits for all its cores then, at the worst time: as the network namespace goes. These go with the mount namespace.
 fn attach(trees: &Trees) -> io::Result<()> {
-    for tree in trees.volumes.iter().chain([&trees.root]) {
+    for tree in trees.memory_mount.iter().chain(&trees.volumes).chain([&trees.root]) {
         move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     }
     Ok(())

@@ -28,12 +28,6 @@ impl Writer {
         self
     }
 
-    /// Adds a large number.
-    pub fn long(&mut self, value: u64) -> &mut Writer {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
     /// Adds a signed number.
     pub fn signed(&mut self, value: i32) -> &mut Writer {
         self.number(value.cast_unsigned())
@@ -43,24 +37,6 @@ impl Writer {
     pub fn bytes(&mut self, value: &[u8]) -> &mut Writer {
         self.number(u32::try_from(value.len()).unwrap_or(u32::MAX));
         self.0.extend_from_slice(value);
-        self
-    }
-
-    /// Adds a list.
-    pub fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) -> &mut Writer {
-        self.number(u32::try_from(items.len()).unwrap_or(u32::MAX));
-        for item in items {
-            each(self, item);
-        }
-        self
-    }
-
-    /// Adds something that may be missing.
-    pub fn option<T>(&mut self, item: Option<&T>, each: impl FnOnce(&mut Writer, &T)) -> &mut Writer {
-        self.flag(item.is_some());
-        if let Some(item) = item {
-            each(self, item);
-        }
         self
     }
 
@@ -102,11 +78,6 @@ impl<'a> Reader<'a> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    /// Takes a large number.
-    pub fn long(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
     /// Takes a signed number.
     pub fn signed(&mut self) -> Option<i32> {
         Some(self.number()?.cast_signed())
@@ -116,17 +87,6 @@ impl<'a> Reader<'a> {
     pub fn bytes(&mut self) -> Option<Vec<u8>> {
         let len = usize::try_from(self.number()?).ok()?;
         Some(self.take(len)?.to_vec())
-    }
-
-    /// Takes a list.
-    pub fn list<T>(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.number()?;
-        (0..count).map(|_| each(self)).collect()
-    }
-
-    /// Takes something that may be missing.
-    pub fn option<T>(&mut self, each: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<Option<T>> {
-        if self.flag()? { Some(Some(each(self)?)) } else { Some(None) }
     }
 
     /// The rest.

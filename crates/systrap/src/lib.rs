@@ -114,25 +114,49 @@ pub struct Systrap {
     format: Format,
 }
 
-impl Systrap {
-    /// Starts the platform: a thread and the first process. Best done before the Sentry has other threads and much
-    /// memory, since that process begins as a copy of it.
+/// A platform whose first process is being made.
+pub struct Starting {
+    platform: Arc<Systrap>,
+    started: watch::Started,
+}
+
+impl Starting {
+    /// The platform. It has no address spaces yet.
+    #[must_use]
+    pub fn platform(&self) -> Arc<Systrap> {
+        Arc::clone(&self.platform)
+    }
+
+    /// Waits until it can be used. From then on, what the Sentry does to itself is not inherited by guests' processes.
     ///
     /// # Errors
     /// If the host lacks what the platform needs.
-    pub fn new() -> Result<Systrap, StartError> {
+    pub fn finish(self) -> Result<Arc<Systrap>, StartError> {
+        self.started.recv().unwrap_or(Err(StartError::Missing("a thread")))?;
+        Ok(self.platform)
+    }
+}
+
+impl Systrap {
+    /// Starts the platform: a thread and the first process. Best done before the Sentry has much memory, since that process
+    /// begins as a copy of it. Meanwhile no other thread may fork: its child would have no heap.
+    ///
+    /// # Errors
+    /// If the host lacks what the platform needs.
+    pub fn new() -> Result<Arc<Systrap>, StartError> {
         let maps = std::fs::File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
-        Systrap::with_maps(maps, Options::default())
+        Systrap::begin(maps, Options::default())?.finish()
     }
 
-    /// The same for a process that no longer sees `/proc`: `maps` is its `/proc/self/maps`, opened before.
+    /// The same for a process that no longer sees `/proc`, and has something to do meanwhile: `maps` is its
+    /// `/proc/self/maps`, opened before.
     ///
     /// # Errors
     /// As [`Systrap::new`].
-    pub fn with_maps(maps: std::fs::File, options: Options) -> Result<Systrap, StartError> {
-        pace::remember_cores();
+    pub fn begin(maps: std::fs::File, options: Options) -> Result<Starting, StartError> {
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
-        Ok(Systrap { handle: Arc::new(Handle { core: watch::start(maps, options)? }), format })
+        let (core, started) = watch::start(maps, options)?;
+        Ok(Starting { platform: Arc::new(Systrap { handle: Arc::new(Handle { core }), format }), started })
     }
 }
 
@@ -192,6 +216,10 @@ impl AddressSpace for Space {
 
     fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
         self.stub.at_end(then);
+    }
+
+    fn be_last(&self) {
+        self.stub.core().come_here();
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {

@@ -5,9 +5,9 @@
 //! scheduler wakes a thread is its own affair, and mostly where it ran last: so the stub's thread is bound to the core of
 //! the Sentry thread that wakes it, or, to spin, kept off it. A thread that then runs for long is let go to any core.
 
+use host::elsewhere::cores;
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
-use std::sync::LazyLock;
+use rustix::thread::{CpuSet, gettid, sched_getcpu, sched_setaffinity};
 
 /// Looks at the other side's word before sleeping: some times as long as waking an idle core takes (0.1 ms), since what programs do
 /// between two calls mostly takes less.
@@ -28,9 +28,6 @@ const CREDIT_SLEEP: u32 = 4;
 const REST_FIRST: u32 = 4;
 const REST_MIN: u32 = 64;
 const REST_MAX: u32 = 8192;
-
-/// Where the Sentry may run, taken before any thread is moved.
-static ALL: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
 
 /// Which core a stub's thread is bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +51,11 @@ impl Mover {
         Mover { thread: Pid::from_raw(tid), place: Place::Unknown }
     }
 
+    /// For a thread that is not known yet: it stays where it is.
+    pub fn unknown() -> Mover {
+        Mover { thread: None, place: Place::Unknown }
+    }
+
     /// For the calling thread.
     pub fn own() -> Mover {
         Mover { thread: Some(gettid()), place: Place::Unknown }
@@ -74,7 +76,7 @@ impl Mover {
         let core = sched_getcpu();
         if self.place != Place::Not(core)
             && core < CpuSet::MAX_CPU
-            && let Some(all) = &*ALL
+            && let Some(all) = cores()
         {
             let mut set = *all;
             set.unset(core);
@@ -87,7 +89,7 @@ impl Mover {
     /// Lets the thread run anywhere.
     pub fn let_go(&mut self) {
         if self.place != Place::Free
-            && let Some(all) = &*ALL
+            && let Some(all) = cores()
         {
             self.set(all, Place::Free);
         }
@@ -197,7 +199,8 @@ pub struct OneCore(());
 
 impl OneCore {
     pub fn stay() -> OneCore {
-        remember_cores();
+        // Before any thread is moved.
+        let _ = cores();
         Mover::own().bring_here();
         OneCore(())
     }
@@ -207,11 +210,6 @@ impl Drop for OneCore {
     fn drop(&mut self) {
         Mover::own().let_go();
     }
-}
-
-/// To be called before any thread is moved.
-pub fn remember_cores() {
-    LazyLock::force(&ALL);
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn stays_for_a_while_only() {
-        crate::pace::remember_cores();
+        let _ = host::elsewhere::cores();
         let cores = || sched_getaffinity(None).map(|set| set.count());
         let (all, now, mut stay) = (cores(), Instant::now(), Stay::default());
         let own = &mut Mover::own();

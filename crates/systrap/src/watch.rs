@@ -12,9 +12,10 @@ use crate::pace::{Mover, OneCore};
 use crate::shared::Shared;
 use crate::stub::Stub;
 use crate::text::{Entry, STUB_CLONE};
-use crate::zygote::{self, Region, StartError};
+use crate::zygote::{self, Plan, Region, StartError};
 use abi::Errno;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use host::elsewhere::Thread;
 use lock::{Mutex, rank};
 use platform::Gone;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
@@ -31,6 +32,8 @@ const POOL: usize = 4;
 const FIRST: Timespec = Timespec { tv_sec: 0, tv_nsec: 15_000_000 };
 /// More threads than these are not moved to another core to die.
 const FEW: usize = 4;
+/// The thread's stack, in bytes.
+const STACK: usize = 256 << 10;
 /// The watch thread's own key in the epoll set.
 const WAKE: u64 = 0;
 
@@ -88,7 +91,7 @@ pub struct Core {
     pub cores: usize,
     pub crowd: Crowd,
     pub lingerers: Cores,
-    /// `None` once the platform has stopped.
+    /// `None` until it has started, and once the platform has stopped.
     zygote: Mutex<Option<Zygote>>,
     watched: Mutex<HashMap<u64, Watched>>,
     pool: Mutex<Vec<Arc<Stub>>>,
@@ -115,66 +118,76 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error()).unwrap_or(Errno::EAGAIN)
 }
 
-/// Starts the platform's thread and with it the zygote.
-pub fn start(maps: std::fs::File, options: Options) -> Result<Arc<Core>, StartError> {
-    // Before it looks as if there were but one.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Each of them waits for the next: to wake another core for that takes longer than the work.
-    let _here = OneCore::stay();
+/// Whether the zygote has started.
+pub type Started = mpsc::Receiver<Result<(), StartError>>;
+
+/// Starts the platform's thread, which goes on to make the zygote.
+pub fn start(maps: std::fs::File, options: Options) -> Result<(Arc<Core>, Started), StartError> {
+    let plan = zygote::plan(maps)?;
+    let page = waiters_file().map_err(host("memfd_create"))?;
+    let core = Arc::new(Core::new(&plan, &page, options)?);
     let (send, receive) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("vizor-stubs".into()).spawn(move || {
-        let core = match Core::new(maps, options, cores) {
-            Ok(core) => Arc::new(core),
-            Err(error) => {
-                let _ = send.send(Err(error));
-                return;
+    let thread = Thread::spawn(STACK, {
+        let core = Arc::clone(&core);
+        move || {
+            rustix::thread::set_name(c"vizor-stubs").unwrap_or_default();
+            let begun = core.begin(&plan, &page);
+            let failed = begun.is_err();
+            let _ = send.send(begun);
+            drop((send, plan, page));
+            if !failed {
+                core.watch();
             }
-        };
-        let _ = send.send(Ok(Arc::clone(&core)));
-        drop(send);
-        core.watch();
+        }
     });
-    thread.map_err(|_| StartError::Missing("a thread"))?;
-    receive.recv().map_err(|_| StartError::Missing("a thread"))?
+    thread.map_err(|_| StartError::Missing("a thread"))?.detach();
+    Ok((core, receive))
 }
 
 impl Core {
-    fn new(maps: std::fs::File, options: Options, cores: usize) -> Result<Core, StartError> {
-        let Arena { file, shared, .. } = Arena::new().map_err(host("a stub's memory"))?;
-        let page = waiters_file().map_err(host("memfd_create"))?;
+    fn new(plan: &Plan, page: &OwnedFd, options: Options) -> Result<Core, StartError> {
+        let cores = host::elsewhere::cores().map_or(1, |cores| cores.count() as usize);
         let waiters = Arc::new(Waiters(Shared::map(page.as_fd(), WAITERS_LEN).map_err(host("mmap"))?));
-        let (region, pid) = zygote::spawn(file.as_fd(), page.as_fd(), &shared, maps)?;
-        let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("epoll_create"))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(host("eventfd"))?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(host("epoll_ctl"))?;
-        let running = Arc::new(AtomicUsize::new(0));
-        let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&running));
-        let mut channel = Channel::new(pid);
-        // An empty batch: the zygote is through its start.
-        channel.run(&shared, &life, &[], Proof::Now).map_err(|_| StartError::Zygote(pid))?;
-        let zygote = Zygote::First { shared, life, channel };
         Ok(Core {
-            region,
+            region: plan.region,
             options,
             waiters,
             contexts: AtomicUsize::new(0),
-            running,
+            running: Arc::new(AtomicUsize::new(0)),
             cores,
             crowd: Crowd::new(cores),
             lingerers: Cores::new(cores),
-            zygote: Mutex::new(rank::ADDRESS_SPACE, Some(zygote)),
+            zygote: Mutex::new(rank::ADDRESS_SPACE, None),
             watched: Mutex::new(rank::LEAF, HashMap::new()),
             pool: Mutex::new(rank::LEAF, Vec::new()),
             most: if getrlimit(Resource::As).current.is_some() { 1 } else { POOL },
             taken: AtomicUsize::new(0),
-            aside: Mutex::new(rank::LEAF, Mover::own()),
+            aside: Mutex::new(rank::LEAF, Mover::unknown()),
             arenas: Mutex::new(rank::LEAF, Vec::new()),
             epoll,
             wake,
             stop: AtomicBool::new(false),
             next: AtomicU64::new(WAKE + 1),
         })
+    }
+
+    /// Makes the zygote, on the platform's thread.
+    fn begin(&self, plan: &Plan, page: &OwnedFd) -> Result<(), StartError> {
+        // Each of them waits for the next: to wake another core for that takes longer than the work.
+        let _here = OneCore::stay();
+        *self.aside.lock() = Mover::own();
+        let Arena { file, shared, .. } = Arena::new().map_err(host("a stub's memory"))?;
+        let pid = zygote::spawn(plan, file.as_fd(), page.as_fd(), &shared)?;
+        let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
+        let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&self.running));
+        let mut channel = Channel::new(pid);
+        // An empty batch: the zygote is through its start.
+        channel.run(&shared, &life, &[], Proof::Now).map_err(|_| StartError::Zygote(pid))?;
+        *self.zygote.lock() = Some(Zygote::First { shared, life, channel });
+        Ok(())
     }
 
     /// A stub from the pool, or a new one.
@@ -202,10 +215,11 @@ impl Core {
         Some(stub)
     }
 
-    /// All but the last of the pool.
+    /// All but the last of the pool, which the first process may have too.
     fn ready_stub(&self) -> Option<Arc<Stub>> {
         let mut pool = self.pool.lock();
-        let ready = if pool.len() > 1 { pool.pop() } else { None };
+        let last = usize::from(self.taken.load(Ordering::Relaxed) > 1);
+        let ready = if pool.len() > last { pool.pop() } else { None };
         drop(pool);
         ready.filter(|stub| !stub.life().dead())
     }
@@ -214,6 +228,11 @@ impl Core {
     fn refill(&self) {
         self.aside.lock().keep_away();
         self.wake();
+    }
+
+    /// Brings the thread to the caller's core, where both are to end: elsewhere a guest may still run, or look for an answer.
+    pub fn come_here(&self) {
+        self.aside.lock().bring_here();
     }
 
     /// Ends the thread, and with it all stubs.
@@ -341,10 +360,9 @@ impl Core {
         }
     }
 
-    /// With one stub that is to be the zygote's heir, and, if it is not too early for that, with some for new processes.
+    /// With a stub for the first process, then one that is to be the zygote's heir, and, if it is not too early for that, some for new processes.
     fn fill_pool(self: &Arc<Core>, early: bool) {
         let wanted = match self.taken.load(Ordering::Relaxed) {
-            0 => 0,
             _ if early => 1,
             taken => (taken + 1).min(self.most),
         };
@@ -380,7 +398,8 @@ mod tests {
     fn all_cores_count_though_it_starts_on_one() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let maps = std::fs::File::open("/proc/self/maps").unwrap();
-        let core = start(maps, Options::default()).unwrap();
+        let (core, started) = start(maps, Options::default()).unwrap();
+        started.recv().unwrap().unwrap();
         assert_eq!(core.cores, cores);
         core.stop();
     }

@@ -61,14 +61,21 @@ struct Piece {
 const PIECES: usize = 8;
 
 /// All that the copy of the Sentry needs, prepared beforehand.
-struct Plan {
-    base: u64,
+#[derive(Clone)]
+pub struct Plan {
+    pub region: Region,
     pieces: [Piece; PIECES],
-    text: Box<[u8; TEXT_LEN]>,
-    file: i32,
-    waiters: i32,
+    text: [u8; TEXT_LEN],
     handler: u64,
     entry: u64,
+    /// Where the heap and the first thread's stack are. The copy does without them, which saves faults in the Sentry.
+    private: [(u64, u64); 2],
+}
+
+/// The descriptors that it maps.
+struct Files {
+    stub: i32,
+    waiters: i32,
 }
 
 struct Mapping {
@@ -124,8 +131,8 @@ fn write_program(text: &mut [u8], base: u64, header: usize, at: usize, program: 
 }
 
 /// The text pages: code and seccomp programs.
-fn build_text(base: u64) -> Option<Box<[u8; TEXT_LEN]>> {
-    let mut text = Box::new([0; TEXT_LEN]);
+fn build_text(base: u64) -> Option<[u8; TEXT_LEN]> {
+    let mut text = [0; TEXT_LEN];
     let code = text::code();
     if code.len() > GUEST_FPROG {
         return None;
@@ -140,14 +147,8 @@ fn build_text(base: u64) -> Option<Box<[u8; TEXT_LEN]>> {
     Some(text)
 }
 
-/// Makes the zygote over a shared file, and returns its process id. The calling thread becomes its parent: when that
-/// thread ends, the zygote and all stubs die.
-pub fn spawn(
-    file: BorrowedFd<'_>,
-    waiters: BorrowedFd<'_>,
-    shared: &Shared,
-    maps: std::fs::File,
-) -> Result<(Region, i32), StartError> {
+/// Decides where everything is to be. `maps` is `/proc/self/maps`.
+pub fn plan(maps: std::fs::File) -> Result<Plan, StartError> {
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
         return Err(StartError::Missing("FSGSBASE instructions for user code (Linux 5.9, 2012's processors)"));
@@ -155,24 +156,43 @@ pub fn spawn(
     let maps = mappings(maps)?;
     let base = choose_base(&maps).ok_or(StartError::Missing("address space for the stub region"))?;
     let (vdso, pieces) = plan_vdso(&maps, base);
+    let private = ["[heap]", "[stack]"]
+        .map(|name| maps.iter().find(|map| map.name == name).map_or((0, 0), |map| (map.start, map.end - map.start)));
     let text = build_text(base).ok_or(StartError::Missing("room for the stub's code"))?;
-    let plan = Plan {
-        base,
+    Ok(Plan {
+        region: Region { base, vdso },
         pieces,
         text,
-        file: file.as_raw_fd(),
-        waiters: waiters.as_raw_fd(),
         handler: base + Entry::Handler.offset() as u64,
         entry: base + Entry::Zygote.offset() as u64,
-    };
+        private,
+    })
+}
+
+/// Makes the zygote over a shared file, and returns its process id. The calling thread becomes its parent: when that
+/// thread ends, the zygote and all stubs die.
+pub fn spawn(plan: &Plan, file: BorrowedFd<'_>, waiters: BorrowedFd<'_>, shared: &Shared) -> Result<i32, StartError> {
+    let files = Files { stub: file.as_raw_fd(), waiters: waiters.as_raw_fd() };
+    // On this thread's stack, since the copy has no heap; the compiler is not to see that it is a copy.
+    let mut plan = plan.clone();
+    let plan = core::hint::black_box(&mut plan);
     shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
     shared.u32(FILE_RESPONSE + RESP_COPY).store(1, Ordering::SeqCst);
+    let inherit = |advice: i32| {
+        for (start, len) in plan.private {
+            // SAFETY: this changes only what copies of the process get. This one runs on this thread's stack, and needs
+            // nothing from there.
+            unsafe { call(libc::SYS_madvise, [start, len, advice as u64, 0, 0, 0]) };
+        }
+    };
+    inherit(libc::MADV_DONTFORK);
     // SAFETY: `clone` without `CLONE_VM` and with the present stack is `fork`; the child runs `start`, which keeps to
     // what is sound in a copy of a process with threads.
     let pid = unsafe { call(libc::SYS_clone, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0]) };
     if pid == 0 {
-        start(&plan);
+        start(plan, &files);
     }
+    inherit(libc::MADV_DOFORK);
     if pid < 0 {
         let error = i32::try_from(-pid).unwrap_or(libc::EAGAIN);
         return Err(StartError::Host("clone", rustix::io::Errno::from_raw_os_error(error)));
@@ -189,13 +209,12 @@ pub fn spawn(
         Some(0) => {}
         other => return Err(StartError::Zygote(other.unwrap_or(-1))),
     }
-    let pid = i32::try_from(shared.get(FILE_RESPONSE + RESP_PID)).unwrap_or(0);
-    Ok((Region { base, vdso }, pid))
+    Ok(i32::try_from(shared.get(FILE_RESPONSE + RESP_PID)).unwrap_or(0))
 }
 
 /// In the copy of the Sentry: sets up what the zygote inherits, and goes to stub code.
-fn start(plan: &Plan) -> ! {
-    if let Err(step) = prepare(plan) {
+fn start(plan: &Plan, files: &Files) -> ! {
+    if let Err(step) = prepare(plan, files) {
         // SAFETY: ends this process, which is a copy.
         unsafe { call(libc::SYS_exit_group, [step, 0, 0, 0, 0, 0]) };
     }
@@ -203,7 +222,7 @@ fn start(plan: &Plan) -> ! {
     unsafe { asm!("jmp {entry}", entry = in(reg) plan.entry, options(noreturn)) }
 }
 
-fn prepare(plan: &Plan) -> Result<(), u64> {
+fn prepare(plan: &Plan, files: &Files) -> Result<(), u64> {
     let checked = |step: u64, number: i64, args: [u64; 6]| {
         // SAFETY: the calls below change only this process, a copy that is about to be given up, at addresses that were
         // free or are the copy's own.
@@ -218,24 +237,24 @@ fn prepare(plan: &Plan) -> Result<(), u64> {
             checked(2, libc::SYS_mremap, [piece.from, piece.len, piece.len, flags, piece.to, 0])?;
         }
     }
-    map_region(plan, &checked)?;
+    map_region(plan, files, &checked)?;
     for signal in 1..=64 {
         set_action(plan, signal, &checked)?;
     }
     let no_core = [0u64; 2];
     checked(8, libc::SYS_prlimit64, [0, u64::from(libc::RLIMIT_CORE), (&raw const no_core).addr() as u64, 0, 0, 0])?;
     checked(9, libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0, 0])?;
-    let word = plan.base + (RESPONSE + RESP_COPY) as u64;
+    let word = plan.region.base + (RESPONSE + RESP_COPY) as u64;
     checked(10, libc::SYS_set_tid_address, [word, 0, 0, 0, 0, 0])?;
     Ok(())
 }
 
 type Checked<'a> = dyn Fn(u64, i64, [u64; 6]) -> Result<i64, u64> + 'a;
 
-fn map_region(plan: &Plan, checked: &Checked<'_>) -> Result<(), u64> {
-    let at = |offset: usize| plan.base + offset as u64;
+fn map_region(plan: &Plan, files: &Files, checked: &Checked<'_>) -> Result<(), u64> {
+    let at = |offset: usize| plan.region.base + offset as u64;
     let (read, write, execute) = (libc::PROT_READ as u64, libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
-    let file = plan.file as u64;
+    let file = files.stub as u64;
     let shared = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
     let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
     checked(3, libc::SYS_mmap, [at(0), TEXT_LEN as u64, read | write, private, u64::MAX, 0])?;
@@ -243,14 +262,14 @@ fn map_region(plan: &Plan, checked: &Checked<'_>) -> Result<(), u64> {
     unsafe {
         core::ptr::copy_nonoverlapping(
             plan.text.as_ptr(),
-            core::ptr::with_exposed_provenance_mut(plan.base as usize),
+            core::ptr::with_exposed_provenance_mut(plan.region.base as usize),
             TEXT_LEN,
         );
     }
     checked(4, libc::SYS_mprotect, [at(0), TEXT_LEN as u64, read | execute, 0, 0, 0])?;
     checked(5, libc::SYS_mmap, [at(COMMAND), COMMAND_LEN as u64, read, shared, file, 0])?;
     checked(6, libc::SYS_mmap, [at(RESPONSE), RESPONSE_LEN as u64, read | write, shared, file, FILE_RESPONSE as u64])?;
-    checked(11, libc::SYS_mmap, [at(WAITERS), WAITERS_LEN as u64, read, shared, plan.waiters as u64, 0])?;
+    checked(11, libc::SYS_mmap, [at(WAITERS), WAITERS_LEN as u64, read, shared, files.waiters as u64, 0])?;
     Ok(())
 }
 

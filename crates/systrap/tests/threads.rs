@@ -214,8 +214,8 @@ fn alone_stubs_end() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        // The zygote.
-        settle(1);
+        // The zygote, and a stub for the first process.
+        settle(2);
         let guest = Guest::on(&platform, ENDLESS);
         let mut context = guest.context();
         // The zygote, its heir, the first in the pool.

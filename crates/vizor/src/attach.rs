@@ -225,9 +225,6 @@ impl Session {
     /// The Sentry has ended without a word.
     fn lost(&self) -> Failure {
         let status = self.sentry.wait().ok().flatten();
-        if let Some(error) = self.sentry.start_error() {
-            return Failure::ours(format!("cannot execute /proc/self/exe: {error}"));
-        }
         let signal = status.and_then(|status| status.terminating_signal());
         Failure::ours(match signal {
             Some(s::SIGKILL) => {

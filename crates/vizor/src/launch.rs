@@ -2,23 +2,20 @@
 
 use crate::options::Do;
 use crate::{idmap, terminal};
-use host::spawn::{Child, NAMESPACES, Program, spawn};
+use host::spawn::{Child, Inheritance, NAMESPACES, spawn};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Resource;
 use sentry::Failure;
 use sentry::control::Channel;
 use sentry::entry;
-use sentry::spec::{ConsoleSpec, Spec, Stdio};
-use std::ffi::CString;
+use sentry::spec::{ConsoleSpec, Donated, Spec, Stdio};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-
-/// Capabilities that setting up the namespace takes: `CAP_SETPCAP`, to give up all others, and `CAP_SYS_ADMIN`, to mount.
-const SETUP_CAPABILITIES: &[u8] = &[8, 21];
 
 /// A Sentry that has been started.
 pub struct Sandbox {
@@ -30,48 +27,23 @@ pub struct Sandbox {
     pub console: Option<(terminal::Terminal, OwnedFd)>,
 }
 
-/// Descriptors that the Sentry inherits.
-#[derive(Default)]
-struct Donations(Vec<OwnedFd>);
-
-impl Donations {
-    /// Notes one and returns its number.
-    fn add(&mut self, fd: OwnedFd) -> i32 {
-        let number = fd.as_raw_fd();
-        self.0.push(fd);
-        number
-    }
-}
-
 fn host(what: &str) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::ours(format!("{what}: {error}"))
 }
 
 /// Starts a Sentry.
 pub fn launch(options: Do) -> Result<Sandbox, Failure> {
-    let mut donations = Donations::default();
     let (control, theirs) = Channel::pair().map_err(host("cannot make a socket"))?;
-    let theirs = theirs.into_socket();
-    let (stdio, console_spec, console) = standard(&mut donations)?;
-    let spec = specify(options, &mut donations, theirs, stdio, console_spec)?;
-
-    let record = memory_file(&spec.encode()).map_err(host("cannot make a memory file"))?;
-    let number = donations.add(record);
+    let mut donated = Donated::default();
+    let (stdio, console_spec, console) = standard(&mut donated)?;
+    let spec = specify(options, &mut donated, stdio, console_spec)?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::ours(format!("cannot open /dev/null: {error}")))?;
-    let keep: Vec<_> = donations.0.iter().map(AsFd::as_fd).collect();
-    let argument = CString::new(number.to_string()).unwrap_or_default();
-    let name = CString::new(entry::NAME).unwrap_or_default();
-    let program = Program {
-        path: c"/proc/self/exe",
-        args: &[&name, &argument],
-        // Few threads allocate much; an arena for each would only cost memory, and any but the first grows by the page.
-        env: &[c"MALLOC_ARENA_MAX=1", c"MALLOC_TRIM_THRESHOLD_=1048576"],
-        stdio: null.as_fd(),
-        keep: &keep,
-        capabilities: SETUP_CAPABILITIES,
-    };
-    let mut sentry = spawn(&program, NAMESPACES).map_err(no_namespaces)?;
+    let mut keep = donated.numbers();
+    keep.push(theirs.socket().as_raw_fd());
+    let with = Inheritance { name: entry::NAME, stdio: null.as_fd(), keep, ignored: host::start::ignored_signals() };
+    let sentry = spawn(NAMESPACES, &with, move |gate| entry::main(&spec, theirs, donated, gate));
+    let mut sentry = sentry.map_err(no_namespaces)?;
     idmap::write(sentry.pid()).inspect_err(|_| sentry.kill())?;
     sentry.release().map_err(host("the sentry did not start"))?;
     // Whoever reads the guest's output must see its end when the guest closes it, not when this process ends.
@@ -82,6 +54,9 @@ pub fn launch(options: Do) -> Result<Sandbox, Failure> {
 
 /// Why there can be no namespaces, with the setting to change.
 fn no_namespaces(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::ours(format!("cannot look at /proc: {error}; mount proc on /proc first"));
+    }
     let is = |file: &str, value: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     let cure = if is("/proc/sys/user/max_user_namespaces", "0") {
         "; raise the sysctl user.max_user_namespaces"
@@ -95,19 +70,12 @@ fn no_namespaces(error: io::Error) -> Failure {
     Failure::ours(format!("cannot make namespaces: {error}{cure}"))
 }
 
-fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
-    use std::io::Write;
-    let mut file = std::fs::File::from(memfd_create("vizor-spec", MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    Ok(file.into())
-}
-
 type Standard = ([Stdio; 3], Option<ConsoleSpec>, Option<(terminal::Terminal, OwnedFd)>);
 
 /// What the guest's standard descriptors are. Where output goes to a terminal, the guest has a console, and every
 /// standard descriptor that is this terminal becomes it. Otherwise (`vizor do ls | less`) the terminal is somebody else's
 /// too, and is handed on as it is.
-fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
+fn standard(donated: &mut Donated) -> Result<Standard, Failure> {
     let fds = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut console_spec = None;
     let mut console = None;
@@ -117,21 +85,24 @@ fn standard(donations: &mut Donations) -> Result<Standard, Failure> {
         let (ours, theirs) = made.map_err(|e| host("cannot make a socket")(e.into()))?;
         let size = terminal.window();
         console_spec = Some(ConsoleSpec {
-            terminal: donations.add(duplicate(fds[1])?),
-            stream: donations.add(theirs),
             settings: terminal.settings().ok(),
             window: [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel],
         });
+        donated.terminal = Some(duplicate(fds[1])?);
+        donated.console = Some(theirs);
         console = Some((terminal, ours));
     }
     let mut stdio = [Stdio::Closed; 3];
-    for (number, (slot, fd)) in (0..).zip(stdio.iter_mut().zip(fds)) {
+    for (number, ((slot, fd), hand)) in (0..).zip(stdio.iter_mut().zip(fds).zip(&mut donated.stdio)) {
         if host::start::was_closed(number) {
             continue;
         }
         *slot = match &console {
             Some((terminal, _)) if terminal.is(fd) => Stdio::Console,
-            _ => Stdio::Donated(donations.add(duplicate(fd)?)),
+            _ => {
+                *hand = Some(duplicate(fd)?);
+                Stdio::Donated
+            }
         };
     }
     Ok((stdio, console_spec, console))
@@ -143,18 +114,16 @@ fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Failure> {
 
 fn specify(
     options: Do,
-    donations: &mut Donations,
-    control: OwnedFd,
+    donated: &mut Donated,
     stdio: [Stdio; 3],
     console: Option<ConsoleSpec>,
 ) -> Result<Spec, Failure> {
     let rootfs = root_directory(&options.rootfs)?;
     let strace = options.strace()?;
-    let log = options.debug_log.as_deref().map(debug_log).transpose()?.map(|fd| donations.add(fd));
-    let trace = match (&strace, log) {
-        (Some(_), None) if !host::start::was_closed(2) => Some(donations.add(duplicate(rustix::stdio::stderr())?)),
-        _ => None,
-    };
+    donated.log = options.debug_log.as_deref().map(debug_log).transpose()?;
+    if strace.is_some() && donated.log.is_none() && !host::start::was_closed(2) {
+        donated.trace = Some(duplicate(rustix::stdio::stderr())?);
+    }
     let (uid, gid, groups) = match options.user {
         Some((uid, gid)) => (uid, gid.unwrap_or(uid), Vec::new()),
         None => caller()?,
@@ -177,11 +146,8 @@ fn specify(
         hostname: hostname(&options)?,
         strace,
         patching: !options.no_patching,
-        control: donations.add(control),
         stdio,
         console,
-        log,
-        trace,
         args: options.command.into_iter().map(OsStringExt::into_vec).collect(),
     })
 }
@@ -236,12 +202,15 @@ fn caller() -> Result<(u32, u32, Vec<u32>), Failure> {
 
 fn environment(options: &Do) -> Result<Vec<Vec<u8>>, Failure> {
     const PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut all: Vec<Vec<u8>> = if options.clean_env { vec![PATH.to_vec()] } else { Vec::new() };
-    for (name, value) in std::env::vars_os() {
-        if !options.clean_env || name == "HOME" || name == "TERM" {
-            all.push([name.as_bytes(), b"=", value.as_bytes()].concat());
-        }
-    }
+    let pair = |name: &[u8], value: OsString| [name, b"=", value.as_bytes()].concat();
+    // The Sentry is a copy of this process: of what the guest is not to have, nothing is copied to the heap.
+    let mut all: Vec<_> = if options.clean_env {
+        let kept = ["HOME", "TERM"].into_iter();
+        let kept = kept.filter_map(|name| Some(pair(name.as_bytes(), std::env::var_os(name)?)));
+        [PATH.to_vec()].into_iter().chain(kept).collect()
+    } else {
+        std::env::vars_os().map(|(name, value)| pair(name.as_bytes(), value)).collect()
+    };
     for variable in options.variables()? {
         let name = variable.iter().position(|b| *b == b'=').map_or(0, |at| at + 1);
         all.retain(|other| other.get(..name) != variable.get(..name));

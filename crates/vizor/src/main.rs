@@ -9,7 +9,7 @@ mod launch;
 mod options;
 mod terminal;
 
-use sentry::{FAILED, Failure, entry};
+use sentry::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -17,11 +17,6 @@ use std::process::ExitCode;
 static HEAP: host::heap::Heap = host::heap::Heap;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.next().is_some_and(|name| name == entry::NAME) {
-        let spec = args.next().and_then(|number| number.to_str()?.parse().ok());
-        return spec.map_or(ExitCode::from(FAILED), entry::main);
-    }
     let done = match options::parse() {
         options::Asked::Do(options) => run(*options),
         options::Asked::Text(text) => print(&text),

@@ -22,7 +22,7 @@ pub const RW: Access = Access { read: true, write: true, execute: false };
 pub const R: Access = Access { read: true, write: false, execute: false };
 
 pub fn platform() -> &'static Systrap {
-    static PLATFORM: LazyLock<Systrap> = LazyLock::new(|| Systrap::new().expect("the platform starts"));
+    static PLATFORM: LazyLock<Arc<Systrap>> = LazyLock::new(|| Systrap::new().expect("the platform starts"));
     &PLATFORM
 }
 
