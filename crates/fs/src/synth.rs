@@ -9,7 +9,7 @@ use abi::{Errno, PAGE_SIZE};
 use host::io::{Sink, Source};
 use lock::{Mutex, rank};
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use vfs::access::{MAY_EXEC, MAY_READ, MAY_WRITE, generic_permission};
 use vfs::time::{Timespec, now_coarse};
 use vfs::{
@@ -334,10 +334,15 @@ pub type Make = Box<dyn Fn(&dyn Caller) -> Result<Vec<u8>, Errno> + Send + Sync>
 /// What happens to what is written.
 pub type Take = Box<dyn Fn(&dyn Caller, &[u8]) -> Result<(), Errno> + Send + Sync>;
 
+/// What makes a directory's entries.
+pub type Fill = Box<dyn Fn() -> Vec<(String, Static)> + Send + Sync>;
+
 /// A tree that does not change: directories, files and links by name.
 pub enum Static {
     /// A directory: mode bits and what is in it.
     Dir(u32, Vec<(String, Static)>),
+    /// A directory that is filled when somebody first looks into it, with inode numbers from the given one on.
+    Later(u64, Fill),
     /// A file that is only read.
     File(u32, Make),
     /// A file that may be written to.
@@ -387,6 +392,7 @@ impl Static {
         let body: Arc<dyn Body> = match self {
             Static::Node(inode, kind) => return (inode, kind),
             Static::Dir(perm, entries) => Arc::new(StaticDir { perm, ..StaticDir::new(entries, dev, next) }),
+            Static::Later(first, fill) => Arc::new(LaterDir { dev, first, fill, made: OnceLock::new() }),
             Static::File(perm, make) => Arc::new(StaticFile { perm, make, take: None }),
             Static::Writable(perm, make, take) => Arc::new(StaticFile { perm, make, take: Some(take) }),
             Static::Link(target) => Arc::new(StaticLink(target)),
@@ -447,6 +453,42 @@ impl Body for StaticDir {
         Ok(entries
             .map(|(pos, (name, _, kind, ino))| Entry { name: name.clone(), ino: *ino, kind: *kind, pos })
             .collect())
+    }
+}
+
+/// A directory of a fixed tree that is made when it is needed.
+struct LaterDir {
+    dev: u64,
+    first: u64,
+    fill: Fill,
+    made: OnceLock<StaticDir>,
+}
+
+impl LaterDir {
+    fn made(&self) -> &StaticDir {
+        self.made.get_or_init(|| StaticDir::new((self.fill)(), self.dev, &mut { self.first }))
+    }
+}
+
+impl Body for LaterDir {
+    fn kind(&self) -> FileType {
+        FileType::Directory
+    }
+
+    fn perm(&self) -> u32 {
+        0o555
+    }
+
+    fn nlink(&self) -> u32 {
+        self.made().nlink()
+    }
+
+    fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        self.made().lookup(caller, name)
+    }
+
+    fn list(&self, caller: &dyn Caller) -> Result<Vec<Entry>, Errno> {
+        self.made().list(caller)
     }
 }
 

@@ -37,14 +37,22 @@ fn failed(what: &str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::ours(format!("{what}: {}", describe(errno)))
 }
 
-/// Begins to start the platform, whose first process is a copy of this one.
+/// Prepares the platform, without a process yet. `maps` is this process's `/proc/self/maps`.
 ///
 /// # Errors
 /// What the host lacks.
-pub fn platform(maps: File, spec: &Spec) -> Result<systrap::Starting, Failure> {
+pub fn prepare(maps: File, spec: &Spec) -> Result<systrap::Prepared, Failure> {
     // What is traced must come to the kernel.
     let options = systrap::Options { patch: spec.patching, serve: spec.strace.is_none() };
-    systrap::Systrap::begin(maps, options).map_err(cannot_run)
+    systrap::Systrap::prepare(maps, options).map_err(cannot_run)
+}
+
+/// Begins to start it: its first process is a copy of this one.
+///
+/// # Errors
+/// If there can be no thread.
+pub fn begin(prepared: systrap::Prepared) -> Result<systrap::Starting, Failure> {
+    prepared.start().map_err(cannot_run)
 }
 
 fn cannot_run(error: systrap::StartError) -> Failure {

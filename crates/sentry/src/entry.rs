@@ -79,15 +79,17 @@ fn bind_to_command(terminal: Option<OwnedFd>, control: &Channel) -> Result<(), F
     Ok(())
 }
 
-/// Gives up what only the start needs, and returns the directories of the host that are left.
-fn confine(spec: &Spec, network: Network) -> Result<Trees, Failure> {
-    let trees = isolate::open_trees(spec)?;
+/// Gives up what only the start needs, and returns the directories of the host that are left, and the platform.
+fn confine(spec: &Spec, network: Network) -> Result<(Trees, systrap::Prepared), Failure> {
+    let (trees, maps) = isolate::open_trees(spec)?;
+    isolate::raise_limits()?;
+    let platform = assemble::prepare(maps, spec)?;
+    // Not later: to let go of the old root is to wait for all cores, for 10 ms if one of them is making a network namespace.
     network.enter()?;
     isolate::empty_root(&trees)?;
-    isolate::raise_limits()?;
     isolate::enlarge_descriptor_table(&trees.root);
     isolate::drop_privileges()?;
-    Ok(trees)
+    Ok((trees, platform))
 }
 
 fn run(spec: &Spec, control: &Arc<Channel>, donated: Donated, gate: Gate) -> Result<(), Failure> {
@@ -97,9 +99,8 @@ fn run(spec: &Spec, control: &Arc<Channel>, donated: Donated, gate: Gate) -> Res
         .map_err(|error| Failure::ours(format!("cannot set signal handlers: {error}")))?;
     let standard = donated.stdio.map(|fd| fd.map(Standard::of));
     gate.wait().map_err(|error| Failure::ours(format!("the command went away: {error}")))?;
-    let mut trees = confine(spec, network)?;
-    let maps = trees.maps.take().ok_or_else(|| Failure::ours("no /proc/self/maps"))?;
-    let starting = assemble::platform(maps, spec)?;
+    let (trees, platform) = confine(spec, network)?;
+    let starting = assemble::begin(platform)?;
     let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
     let sandbox = assemble::sandbox(spec, starting, trees, donated.log, donated.trace)?;
     let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;

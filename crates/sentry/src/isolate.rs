@@ -31,8 +31,6 @@ pub struct Trees {
     memory_mount: Option<OwnedFd>,
     /// An empty file in it, where huge pages can be had.
     pub memory: Option<OwnedFd>,
-    /// This process's `/proc/self/maps`, which the platform reads when there is no /proc any more.
-    pub maps: Option<std::fs::File>,
 }
 
 /// A network namespace that is being made. That takes half a millisecond, and so goes on beside everything else.
@@ -127,11 +125,11 @@ fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?, mount))
 }
 
-/// Opens what the specification names, with all that is mounted below.
+/// Opens what the specification names, with all that is mounted below, and this process's `/proc/self/maps`.
 ///
 /// # Errors
 /// With the directory's name.
-pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
+pub fn open_trees(spec: &Spec) -> Result<(Trees, std::fs::File), Failure> {
     let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::ours(format!("cannot read /proc/self/maps: {error}; is /proc mounted?")))?;
     let mut empty = None;
@@ -140,14 +138,14 @@ pub fn open_trees(spec: &Spec) -> Result<Trees, Failure> {
             .map_err(|error| Failure::ours(format!("cannot hide the host's /{name} from the sandbox: {error}")))?;
     }
     let (memory, memory_mount) = memory_file().ok().unzip();
-    Ok(Trees {
+    let trees = Trees {
         root: tree(&spec.rootfs, !spec.writable)?,
         volumes: spec.volumes.iter().map(|v| tree(&v.source, v.read_only)).collect::<Result<_, _>>()?,
         memory,
         memory_mount,
         empty,
-        maps: Some(maps.into()),
-    })
+    };
+    Ok((trees, maps.into()))
 }
 
 /// Replaces the root by an empty file system that can't be written, and lets go of the old one.

@@ -114,6 +114,24 @@ pub struct Systrap {
     format: Format,
 }
 
+/// A platform that has not started.
+pub struct Prepared {
+    prepared: watch::Prepared,
+    format: Format,
+}
+
+impl Prepared {
+    /// Starts it: its first process begins as a copy of this one as it is now.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn start(self) -> Result<Starting, StartError> {
+        let handle = Arc::new(Handle { core: Arc::clone(&self.prepared.core) });
+        let started = self.prepared.start()?;
+        Ok(Starting { platform: Arc::new(Systrap { handle, format: self.format }), started })
+    }
+}
+
 /// A platform whose first process is being made.
 pub struct Starting {
     platform: Arc<Systrap>,
@@ -145,18 +163,16 @@ impl Systrap {
     /// If the host lacks what the platform needs.
     pub fn new() -> Result<Arc<Systrap>, StartError> {
         let maps = std::fs::File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
-        Systrap::begin(maps, Options::default())?.finish()
+        Systrap::prepare(maps, Options::default())?.start()?.finish()
     }
 
-    /// The same for a process that no longer sees `/proc`, and has something to do meanwhile: `maps` is its
-    /// `/proc/self/maps`, opened before.
+    /// The same by steps, for a process that has something to do between and will not see `/proc` any more: `maps` is its `/proc/self/maps`.
     ///
     /// # Errors
     /// As [`Systrap::new`].
-    pub fn begin(maps: std::fs::File, options: Options) -> Result<Starting, StartError> {
+    pub fn prepare(maps: std::fs::File, options: Options) -> Result<Prepared, StartError> {
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
-        let (core, started) = watch::start(maps, options)?;
-        Ok(Starting { platform: Arc::new(Systrap { handle: Arc::new(Handle { core }), format }), started })
+        Ok(Prepared { prepared: watch::Prepared::new(maps, options)?, format })
     }
 }
 

@@ -121,27 +121,40 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 /// Whether the zygote has started.
 pub type Started = mpsc::Receiver<Result<(), StartError>>;
 
-/// Starts the platform's thread, which goes on to make the zygote.
-pub fn start(maps: std::fs::File, options: Options) -> Result<(Arc<Core>, Started), StartError> {
-    let plan = zygote::plan(maps)?;
-    let page = waiters_file().map_err(host("memfd_create"))?;
-    let core = Arc::new(Core::new(&plan, &page, options)?);
-    let (send, receive) = mpsc::channel();
-    let thread = Thread::spawn(STACK, {
-        let core = Arc::clone(&core);
-        move || {
+/// A platform that has not started.
+pub struct Prepared {
+    pub core: Arc<Core>,
+    plan: Plan,
+    page: OwnedFd,
+    arena: Arena,
+}
+
+impl Prepared {
+    /// Makes what needs no other thread or process.
+    pub fn new(maps: std::fs::File, options: Options) -> Result<Prepared, StartError> {
+        let plan = zygote::plan(maps)?;
+        let page = waiters_file().map_err(host("memfd_create"))?;
+        let core = Arc::new(Core::new(&plan, &page, options)?);
+        Ok(Prepared { core, plan, page, arena: Arena::new().map_err(host("a stub's memory"))? })
+    }
+
+    /// Starts the platform's thread, which goes on to make the zygote.
+    pub fn start(self) -> Result<Started, StartError> {
+        let (send, receive) = mpsc::channel();
+        let thread = Thread::spawn(STACK, move || {
+            let Prepared { core, plan, page, arena } = self;
             rustix::thread::set_name(c"vizor-stubs").unwrap_or_default();
-            let begun = core.begin(&plan, &page);
+            let begun = core.begin(&plan, &page, arena);
             let failed = begun.is_err();
             let _ = send.send(begun);
             drop((send, plan, page));
             if !failed {
                 core.watch();
             }
-        }
-    });
-    thread.map_err(|_| StartError::Missing("a thread"))?.detach();
-    Ok((core, receive))
+        });
+        thread.map_err(|_| StartError::Missing("a thread"))?.detach();
+        Ok(receive)
+    }
 }
 
 impl Core {
@@ -175,11 +188,11 @@ impl Core {
     }
 
     /// Makes the zygote, on the platform's thread.
-    fn begin(&self, plan: &Plan, page: &OwnedFd) -> Result<(), StartError> {
+    fn begin(&self, plan: &Plan, page: &OwnedFd, arena: Arena) -> Result<(), StartError> {
         // Each of them waits for the next: to wake another core for that takes longer than the work.
         let _here = OneCore::stay();
         *self.aside.lock() = Mover::own();
-        let Arena { file, shared, .. } = Arena::new().map_err(host("a stub's memory"))?;
+        let Arena { file, shared, .. } = arena;
         let pid = zygote::spawn(plan, file.as_fd(), page.as_fd(), &shared)?;
         let pidfd = open_pid(pid).map_err(host("pidfd_open"))?;
         let life = Life::new(pid, Arc::new(pidfd), Arc::clone(&self.running));
@@ -398,8 +411,9 @@ mod tests {
     fn all_cores_count_though_it_starts_on_one() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let maps = std::fs::File::open("/proc/self/maps").unwrap();
-        let (core, started) = start(maps, Options::default()).unwrap();
-        started.recv().unwrap().unwrap();
+        let prepared = Prepared::new(maps, Options::default()).unwrap();
+        let core = Arc::clone(&prepared.core);
+        prepared.start().unwrap().recv().unwrap().unwrap();
         assert_eq!(core.cores, cores);
         core.stop();
     }

@@ -61,21 +61,25 @@ struct Piece {
 const PIECES: usize = 8;
 
 /// All that the copy of the Sentry needs, prepared beforehand.
-#[derive(Clone)]
 pub struct Plan {
     pub region: Region,
     pieces: [Piece; PIECES],
-    text: [u8; TEXT_LEN],
+    text: Box<[u8; TEXT_LEN]>,
     handler: u64,
     entry: u64,
-    /// Where the heap and the first thread's stack are. The copy does without them, which saves faults in the Sentry.
-    private: [(u64, u64); 2],
+    /// Where the heap begins, and the first thread's stack. The copy does without them, which saves faults in the Sentry.
+    heap: Option<u64>,
+    stack: Option<(u64, u64)>,
 }
 
-/// The descriptors that it maps.
-struct Files {
-    stub: i32,
-    waiters: i32,
+/// The same for the copy, without the heap, and the descriptors that it maps: those of the stub's file and of the waiters' page.
+struct OnStack<'a> {
+    region: Region,
+    pieces: [Piece; PIECES],
+    text: &'a [u8; TEXT_LEN],
+    files: [i32; 2],
+    handler: u64,
+    entry: u64,
 }
 
 struct Mapping {
@@ -85,7 +89,8 @@ struct Mapping {
 }
 
 fn mappings(mut maps: std::fs::File) -> Result<Vec<Mapping>, StartError> {
-    let mut text = String::new();
+    // Room for all of it, so that one read is enough.
+    let mut text = String::with_capacity(16 << 10);
     std::io::Read::read_to_string(&mut maps, &mut text).map_err(|_| StartError::Missing("/proc/self/maps"))?;
     let parse = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -131,8 +136,8 @@ fn write_program(text: &mut [u8], base: u64, header: usize, at: usize, program: 
 }
 
 /// The text pages: code and seccomp programs.
-fn build_text(base: u64) -> Option<[u8; TEXT_LEN]> {
-    let mut text = [0; TEXT_LEN];
+fn build_text(base: u64) -> Option<Box<[u8; TEXT_LEN]>> {
+    let mut text: Box<[u8; TEXT_LEN]> = vec![0; TEXT_LEN].try_into().ok()?;
     let code = text::code();
     if code.len() > GUEST_FPROG {
         return None;
@@ -156,8 +161,9 @@ pub fn plan(maps: std::fs::File) -> Result<Plan, StartError> {
     let maps = mappings(maps)?;
     let base = choose_base(&maps).ok_or(StartError::Missing("address space for the stub region"))?;
     let (vdso, pieces) = plan_vdso(&maps, base);
-    let private = ["[heap]", "[stack]"]
-        .map(|name| maps.iter().find(|map| map.name == name).map_or((0, 0), |map| (map.start, map.end - map.start)));
+    let find = |name: &str| maps.iter().find(|map| map.name == name);
+    let heap = find("[heap]").map(|map| map.start);
+    let stack = find("[stack]").map(|map| (map.start, map.end));
     let text = build_text(base).ok_or(StartError::Missing("room for the stub's code"))?;
     Ok(Plan {
         region: Region { base, vdso },
@@ -165,24 +171,34 @@ pub fn plan(maps: std::fs::File) -> Result<Plan, StartError> {
         text,
         handler: base + Entry::Handler.offset() as u64,
         entry: base + Entry::Zygote.offset() as u64,
-        private,
+        heap,
+        stack,
     })
 }
 
 /// Makes the zygote over a shared file, and returns its process id. The calling thread becomes its parent: when that
 /// thread ends, the zygote and all stubs die.
 pub fn spawn(plan: &Plan, file: BorrowedFd<'_>, waiters: BorrowedFd<'_>, shared: &Shared) -> Result<i32, StartError> {
-    let files = Files { stub: file.as_raw_fd(), waiters: waiters.as_raw_fd() };
     // On this thread's stack, since the copy has no heap; the compiler is not to see that it is a copy.
-    let mut plan = plan.clone();
-    let plan = core::hint::black_box(&mut plan);
+    let text = *plan.text;
+    let on_stack = OnStack {
+        region: plan.region,
+        pieces: plan.pieces,
+        text: core::hint::black_box(&text),
+        files: [file.as_raw_fd(), waiters.as_raw_fd()],
+        handler: plan.handler,
+        entry: plan.entry,
+    };
     shared.u32(CMD_PARENT).store(std::process::id(), Ordering::SeqCst);
     shared.u32(FILE_RESPONSE + RESP_COPY).store(1, Ordering::SeqCst);
+    // Another thread may go on to make the heap larger meanwhile: what it adds is copied.
+    // SAFETY: this only asks where the heap ends.
+    let top = unsafe { libc::sbrk(0) }.addr() as u64;
     let inherit = |advice: i32| {
-        for (start, len) in plan.private {
+        for (start, end) in plan.heap.map(|start| (start, top)).into_iter().chain(plan.stack) {
             // SAFETY: this changes only what copies of the process get. This one runs on this thread's stack, and needs
             // nothing from there.
-            unsafe { call(libc::SYS_madvise, [start, len, advice as u64, 0, 0, 0]) };
+            unsafe { call(libc::SYS_madvise, [start, end.saturating_sub(start), advice as u64, 0, 0, 0]) };
         }
     };
     inherit(libc::MADV_DONTFORK);
@@ -190,7 +206,7 @@ pub fn spawn(plan: &Plan, file: BorrowedFd<'_>, waiters: BorrowedFd<'_>, shared:
     // what is sound in a copy of a process with threads.
     let pid = unsafe { call(libc::SYS_clone, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0]) };
     if pid == 0 {
-        start(plan, &files);
+        start(&on_stack);
     }
     inherit(libc::MADV_DOFORK);
     if pid < 0 {
@@ -213,8 +229,8 @@ pub fn spawn(plan: &Plan, file: BorrowedFd<'_>, waiters: BorrowedFd<'_>, shared:
 }
 
 /// In the copy of the Sentry: sets up what the zygote inherits, and goes to stub code.
-fn start(plan: &Plan, files: &Files) -> ! {
-    if let Err(step) = prepare(plan, files) {
+fn start(plan: &OnStack<'_>) -> ! {
+    if let Err(step) = prepare(plan) {
         // SAFETY: ends this process, which is a copy.
         unsafe { call(libc::SYS_exit_group, [step, 0, 0, 0, 0, 0]) };
     }
@@ -222,7 +238,7 @@ fn start(plan: &Plan, files: &Files) -> ! {
     unsafe { asm!("jmp {entry}", entry = in(reg) plan.entry, options(noreturn)) }
 }
 
-fn prepare(plan: &Plan, files: &Files) -> Result<(), u64> {
+fn prepare(plan: &OnStack<'_>) -> Result<(), u64> {
     let checked = |step: u64, number: i64, args: [u64; 6]| {
         // SAFETY: the calls below change only this process, a copy that is about to be given up, at addresses that were
         // free or are the copy's own.
@@ -237,7 +253,7 @@ fn prepare(plan: &Plan, files: &Files) -> Result<(), u64> {
             checked(2, libc::SYS_mremap, [piece.from, piece.len, piece.len, flags, piece.to, 0])?;
         }
     }
-    map_region(plan, files, &checked)?;
+    map_region(plan, &checked)?;
     for signal in 1..=64 {
         set_action(plan, signal, &checked)?;
     }
@@ -251,10 +267,10 @@ fn prepare(plan: &Plan, files: &Files) -> Result<(), u64> {
 
 type Checked<'a> = dyn Fn(u64, i64, [u64; 6]) -> Result<i64, u64> + 'a;
 
-fn map_region(plan: &Plan, files: &Files, checked: &Checked<'_>) -> Result<(), u64> {
+fn map_region(plan: &OnStack<'_>, checked: &Checked<'_>) -> Result<(), u64> {
     let at = |offset: usize| plan.region.base + offset as u64;
     let (read, write, execute) = (libc::PROT_READ as u64, libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
-    let file = files.stub as u64;
+    let [file, waiters] = plan.files.map(|fd| fd as u64);
     let shared = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
     let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
     checked(3, libc::SYS_mmap, [at(0), TEXT_LEN as u64, read | write, private, u64::MAX, 0])?;
@@ -269,7 +285,7 @@ fn map_region(plan: &Plan, files: &Files, checked: &Checked<'_>) -> Result<(), u
     checked(4, libc::SYS_mprotect, [at(0), TEXT_LEN as u64, read | execute, 0, 0, 0])?;
     checked(5, libc::SYS_mmap, [at(COMMAND), COMMAND_LEN as u64, read, shared, file, 0])?;
     checked(6, libc::SYS_mmap, [at(RESPONSE), RESPONSE_LEN as u64, read | write, shared, file, FILE_RESPONSE as u64])?;
-    checked(11, libc::SYS_mmap, [at(WAITERS), WAITERS_LEN as u64, read, shared, files.waiters as u64, 0])?;
+    checked(11, libc::SYS_mmap, [at(WAITERS), WAITERS_LEN as u64, read, shared, waiters, 0])?;
     Ok(())
 }
 
@@ -283,7 +299,7 @@ struct Action {
 }
 
 /// Exceptions and the interrupt go to the stub's handler; all else that a terminal or a user may send is ignored.
-fn set_action(plan: &Plan, signal: i32, checked: &Checked<'_>) -> Result<(), u64> {
+fn set_action(plan: &OnStack<'_>, signal: i32, checked: &Checked<'_>) -> Result<(), u64> {
     const SA_RESTORER: u64 = 0x0400_0000;
     if matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
         return Ok(());

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use vfs::{Caller, FileType, Inode, Link};
 
 pub(super) const ROOT_INO: u64 = 1;
+/// From here on, below those of processes.
+const SYSCTL_INO: u64 = 1 << 16;
 
 /// Inode numbers of processes' nodes have their id from this bit up.
 const PID_SHIFT: u32 = 20;
@@ -40,12 +42,16 @@ impl Root {
             next += 1;
             Static::Node(Node::new(shared.dev, next, body), FileType::Symlink)
         };
+        let sys = {
+            let shared = shared.clone();
+            Static::Later(SYSCTL_INO, Box::new(move || sysctl::tree(&shared)))
+        };
         let mut entries = vec![
             ("self".to_owned(), link(SelfLink { thread: false })),
             ("thread-self".to_owned(), link(SelfLink { thread: true })),
             ("mounts".to_owned(), Static::link("self/mounts")),
             ("net".to_owned(), Static::link("self/net")),
-            ("sys".to_owned(), sysctl::tree(shared)),
+            ("sys".to_owned(), sys),
         ];
         entries.extend(machine::files(shared));
         entries.push(("cpuinfo".to_owned(), Static::made(cpuinfo::text)));

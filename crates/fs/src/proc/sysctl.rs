@@ -249,7 +249,7 @@ fn drop_caches() -> Static {
 }
 
 /// All of it.
-pub(super) fn tree(shared: &Arc<Shared>) -> Static {
+pub(super) fn tree(shared: &Arc<Shared>) -> Vec<(String, Static)> {
     let kernel = vec![
         ("hostname", uts_name(shared, |uts| &mut uts.hostname)),
         ("domainname", uts_name(shared, |uts| &mut uts.domainname)),
@@ -281,7 +281,7 @@ pub(super) fn tree(shared: &Arc<Shared>) -> Static {
     ]);
     let ipv4_conf = || Static::dir([("forwarding", Static::setting("0\n")), ("rp_filter", Static::setting("0\n"))]);
     let ipv4 = vec![("conf", Static::dir([("all", ipv4_conf()), ("default", ipv4_conf()), ("lo", ipv4_conf())]))];
-    Static::dir([
+    let entries = [
         ("kernel", dir(vec![settings(KERNEL), fixed(KERNEL_FIXED), kernel])),
         ("vm", dir(vec![settings(VM), vec![("drop_caches", drop_caches())]])),
         ("fs", dir(vec![settings(FS), fixed(FS_FIXED), fs])),
@@ -298,7 +298,8 @@ pub(super) fn tree(shared: &Arc<Shared>) -> Static {
         ("abi", Static::dir([])),
         ("debug", Static::dir([])),
         ("dev", Static::dir([("tty", terminals::tty(shared))])),
-    ])
+    ];
+    entries.map(|(name, node)| (name.to_owned(), node)).into()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! `sys`: what programs ask sysfs for: how many processors there are and how they are arranged, memory nodes, the loopback
-//! interface. All of it is fixed when the sandbox starts. Control groups show as an empty directory.
+//! interface. All of it is fixed. Control groups show as an empty directory.
 
 mod caches;
 
@@ -12,8 +12,9 @@ use std::sync::Arc;
 pub fn new() -> Arc<SynthFs> {
     const MAGIC: u64 = 0x6265_6572;
     let dev = vfs::anon::anonymous_dev();
-    let mut next = 1;
-    let (root, _) = tree().build(dev, &mut next);
+    const ROOT: u64 = 1;
+    // Most sandboxes never look: with many processors it is large.
+    let (root, _) = Static::Later(ROOT + 1, Box::new(tree)).build(dev, &mut { ROOT });
     SynthFs::new("sysfs", MAGIC, dev, false, root)
 }
 
@@ -137,11 +138,11 @@ fn loopback() -> Static {
     ])
 }
 
-fn tree() -> Static {
+fn tree() -> Vec<(String, Static)> {
     let empty = || Static::dir([]);
     let system = Static::dir([("cpu", processors()), ("node", nodes())]);
     let virtual_net = Static::dir([("lo", loopback())]);
-    Static::dir([
+    let entries = [
         ("block", empty()),
         ("bus", Static::dir([("pci", Static::dir([("devices", empty())])), ("cpu", empty())])),
         (
@@ -173,7 +174,8 @@ fn tree() -> Static {
         ),
         ("module", empty()),
         ("power", empty()),
-    ])
+    ];
+    entries.map(|(name, node)| (name.to_owned(), node)).into()
 }
 
 #[cfg(test)]
