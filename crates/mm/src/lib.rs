@@ -227,9 +227,6 @@ impl MemoryManager {
     /// The sandbox ends with its process: its end need not wait until its memory is free.
     pub fn set_last(&self) {
         self.last.store(true, Ordering::Relaxed);
-        if let Some(space) = self.space.get() {
-            space.be_last();
-        }
     }
 
     /// What guest threads of this memory manager run in.

@@ -155,6 +155,9 @@ pub trait Platform: Send + Sync {
 
     /// The same if one is ready, and a processor on which the one that it replaces can end at the same time.
     fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>>;
+
+    /// Has all its processes die, since this one is about to end: that goes faster at the same time. Nothing works any more after it.
+    fn end(&self);
 }
 
 /// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then, but
@@ -176,9 +179,6 @@ pub trait AddressSpace: Send + Sync {
     /// Promises that none of its contexts will run again. Some time after the last reference is dropped, when nothing
     /// of it can touch memory any more, `then` is called by some thread with no lock held.
     fn at_end(&self, then: Box<dyn FnOnce() + Send>);
-
-    /// Tells that the sandbox ends with this address space.
-    fn be_last(&self) {}
 
     /// A new thread of execution in this address space; it does not run before its first switch.
     ///

@@ -270,4 +270,6 @@ impl Platform for ScriptedPlatform {
     fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>> {
         None
     }
+
+    fn end(&self) {}
 }

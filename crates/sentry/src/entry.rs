@@ -101,7 +101,8 @@ fn run(spec: &Spec, control: &Arc<Channel>, donated: Donated, gate: Gate) -> Res
     gate.wait().map_err(|error| Failure::ours(format!("the command went away: {error}")))?;
     let (trees, platform) = confine(spec, network)?;
     let starting = assemble::begin(platform)?;
-    let reactor = Reactor::new(control).map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
+    let reactor = Reactor::new(control, starting.platform())
+        .map_err(|error| Failure::ours(format!("cannot wait for the host: {error}")))?;
     let sandbox = assemble::sandbox(spec, starting, trees, donated.log, donated.trace)?;
     let terminal = spec.console.as_ref().map(|caller| assemble::console(&sandbox, spec, caller)).transpose()?;
     let (tty, file) = terminal.unzip();

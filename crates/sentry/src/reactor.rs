@@ -9,6 +9,7 @@ use abi::signal::{SIGCONT, SigInfo, code};
 use host::confine;
 use kernel::{ExitStatus, Kernel, Observer};
 use lock::{Mutex, rank};
+use platform::Platform;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -38,6 +39,7 @@ pub struct Reactor {
     epoll: OwnedFd,
     wake: OwnedFd,
     control: Arc<Channel>,
+    platform: Arc<dyn Platform>,
     watches: Mutex<HashMap<u64, Watch>>,
     next: AtomicU64,
     /// What the command is to be told after the console's output so far.
@@ -55,7 +57,7 @@ impl Reactor {
     ///
     /// # Errors
     /// The host's.
-    pub fn new(control: &Arc<Channel>) -> io::Result<Arc<Reactor>> {
+    pub fn new(control: &Arc<Channel>, platform: Arc<dyn Platform>) -> io::Result<Arc<Reactor>> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &**control, EventData::new_u64(CONTROL), EventFlags::IN)?;
@@ -64,6 +66,7 @@ impl Reactor {
             epoll,
             wake,
             control: Arc::clone(control),
+            platform,
             watches: Mutex::new(rank::LEAF, HashMap::new()),
             next: AtomicU64::new(FIRST),
             reports: Mutex::new(rank::LEAF, VecDeque::new()),
@@ -151,10 +154,16 @@ impl Reactor {
             if let Some(report) = reports.pop_front() {
                 let _ = self.control.report(&report);
                 if report.is_last() {
-                    confine::end(0);
+                    self.end();
                 }
             }
         }
+    }
+
+    /// Ends the sandbox.
+    fn end(&self) -> ! {
+        self.platform.end();
+        confine::end(0)
     }
 }
 
@@ -253,6 +262,6 @@ impl Observer for Messenger {
             let _ = self.reactor.control.report(report);
         }
         let _ = self.reactor.control.report(&report);
-        confine::end(0);
+        self.reactor.end();
     }
 }

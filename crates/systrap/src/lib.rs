@@ -207,6 +207,10 @@ impl Platform for Systrap {
     fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>> {
         self.handle.core.spare_stub().map(|stub| self.space(stub))
     }
+
+    fn end(&self) {
+        self.handle.core.end();
+    }
 }
 
 /// An address space.
@@ -232,10 +236,6 @@ impl AddressSpace for Space {
 
     fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
         self.stub.at_end(then);
-    }
-
-    fn be_last(&self) {
-        self.stub.core().come_here();
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {

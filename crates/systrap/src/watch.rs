@@ -21,7 +21,9 @@ use platform::Gone;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Resource, WaitId, WaitIdOptions, getrlimit, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_open, pidfd_send_signal, waitid,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak, mpsc};
 
@@ -243,8 +245,12 @@ impl Core {
         self.wake();
     }
 
-    /// Brings the thread to the caller's core, where both are to end: elsewhere a guest may still run, or look for an answer.
-    pub fn come_here(&self) {
+    /// Kills all processes, and brings the thread to the caller's core, where both are to end: elsewhere a guest may still run.
+    pub fn end(&self) {
+        self.watched.lock().values().for_each(|watched| kill(&watched.pidfd));
+        if let Some(Zygote::First { life, .. }) = &*self.zygote.lock() {
+            life.kill();
+        }
         self.aside.lock().bring_here();
     }
 
@@ -385,6 +391,10 @@ impl Core {
             self.pool.lock().push(stub);
         }
     }
+}
+
+fn kill(pidfd: &OwnedFd) {
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
 fn reap(pidfd: &OwnedFd) {
