@@ -133,19 +133,16 @@ pub fn spawn(namespaces: i32, with: &Inheritance<'_>, body: impl FnOnce(Gate) ->
 
 /// `fork` into new namespaces. `None` in the copy.
 fn copy(namespaces: i32) -> io::Result<Option<(i32, OwnedFd)>> {
-    let flags = (namespaces & NAMESPACES)
-        | libc::CLONE_PIDFD
-        | libc::CLONE_CHILD_SETTID
-        | libc::CLONE_CHILD_CLEARTID
-        | libc::SIGCHLD;
+    let mut flags = (namespaces & NAMESPACES) | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: i32 = -1;
     let mut tid: *mut i32 = core::ptr::null_mut();
-    // SAFETY: the first call only asks where the C library keeps this thread's id, for the kernel to put the copy's there.
-    // The second, without `CLONE_VM` and with the present stack, is `fork`. There are no other threads, so no lock of the
-    // program or of the C library is held in the copy.
+    // SAFETY: the first call only asks where the C library keeps this thread's id, for the kernel to put the copy's there
+    // (a host that can't tell leaves the old one, which only recursive locks of the C library look at). The second,
+    // without `CLONE_VM` and with the present stack, is `fork`. There are no other threads, so no lock of the program or
+    // of the C library is held in the copy.
     let pid = unsafe {
-        if libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) != 0 || tid.is_null() {
-            return Err(io::Error::last_os_error());
+        if libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) == 0 && !tid.is_null() {
+            flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
         }
         libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, tid, 0)
     };
