@@ -151,11 +151,13 @@ impl Reactor {
             }
             // Locked until it is sent: another thread may send the rest, and end the process.
             let mut reports = self.reports.lock();
-            if let Some(report) = reports.pop_front() {
-                let _ = self.control.report(&report);
-                if report.is_last() {
-                    self.end();
-                }
+            let sent = reports.pop_front();
+            if let Some(report) = &sent {
+                let _ = self.control.report(report);
+            }
+            drop(reports);
+            if sent.is_some_and(|report| report.is_last()) {
+                self.end();
             }
         }
     }

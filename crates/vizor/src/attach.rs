@@ -115,7 +115,9 @@ pub fn attach(sandbox: Sandbox) -> Result<u8, Failure> {
     if result.is_err() {
         session.sentry.kill();
     }
-    let _ = session.sentry.wait();
+    let end = session.sentry.wait();
+    // It has told what became of the guest: a failure after that would be lost.
+    debug_assert!(result.is_err() || end.is_ok_and(|end| end.and_then(|end| end.exit_status()) == Some(0)));
     result
 }
 
