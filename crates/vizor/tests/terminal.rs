@@ -17,6 +17,8 @@ struct Session {
     slave: OwnedFd,
     child: Child,
     seen: Vec<u8>,
+    /// The terminal's settings before the command was started.
+    before: String,
 }
 
 impl Session {
@@ -32,6 +34,8 @@ impl Session {
         let slave =
             ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("slave");
         tcsetwinsize(&master, size(33, 99)).expect("size");
+        // The command changes them as soon as it can.
+        let before = modes(&tcgetattr(&slave).expect("settings"));
         let stdio = || Stdio::from(slave.try_clone().expect("dup"));
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
@@ -42,7 +46,7 @@ impl Session {
             .spawn()
             .expect("starts");
         rustix::io::ioctl_fionbio(&master, true).expect("nonblocking");
-        Session { master, slave, child, seen: Vec::new() }
+        Session { master, slave, child, seen: Vec::new(), before }
     }
 
     /// Takes output until it contains `text`, and drops it up to there.
@@ -160,7 +164,7 @@ fn the_console_is_also_dev_console() {
 #[test]
 fn settings_are_the_callers_and_come_back() {
     let mut session = Session::new("echo up; read line; exit 4");
-    let before = modes(&session.settings());
+    let before = session.before.clone();
     session.expect("up");
     let now = session.settings();
     assert!(!now.local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO), "raw while attached");
@@ -178,7 +182,7 @@ fn settings_are_the_callers_and_come_back() {
 #[test]
 fn a_failure_leaves_the_terminal_alone() {
     let mut session = Session::of(&[VIZOR, "do", "no-such-command"]);
-    let before = modes(&session.settings());
+    let before = session.before.clone();
     session.expect("vizor: no-such-command: command not found in the sandbox\r\n");
     assert_eq!(session.end().code(), Some(127));
     assert_eq!(modes(&session.settings()), before);
@@ -187,7 +191,7 @@ fn a_failure_leaves_the_terminal_alone() {
 #[test]
 fn a_killed_command_leaves_the_terminal_as_it_was() {
     let mut session = Session::of(&["sh", "-c", &format!("{VIZOR} do sh -c 'echo up; sleep 100' & echo pid $!; wait")]);
-    let before = modes(&session.settings());
+    let before = session.before.clone();
     session.expect("pid ");
     let pid = session.expect("\r\n");
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("pid");
@@ -322,7 +326,7 @@ fn expect_settings(session: &Session, before: &str) {
 /// Starts `vizor do sh -c SCRIPT` below a shell; returns the settings of before and the command's id.
 fn below_a_shell(script: &str) -> (Session, String, rustix::process::Pid) {
     let mut session = Session::of(&["sh", "-c", &format!("{VIZOR} do sh -c '{script}' & echo pid $!; wait")]);
-    let before = modes(&session.settings());
+    let before = session.before.clone();
     session.expect("pid ");
     let pid = session.expect("\r\n");
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("pid");
