@@ -4,7 +4,8 @@ use crate::seccomp::Instruction;
 use abi::termios::Termios;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use std::io;
@@ -150,48 +151,74 @@ extern "C" fn on_refused(_: i32, info: *mut libc::siginfo_t, context: *mut libc:
     }
 }
 
-/// The caller's terminal, to be put right if its owner is killed.
-struct Saved(UnsafeCell<MaybeUninit<Termios>>);
-
-// SAFETY: written only while `ARMED` is false, read only while it is true, by the handler.
-unsafe impl Sync for Saved {}
-
-static SAVED: Saved = Saved(UnsafeCell::new(MaybeUninit::uninit()));
-static ARMED: AtomicBool = AtomicBool::new(false);
+/// The terminal that is put right at the end, and where its settings are.
 static TERMINAL: AtomicI32 = AtomicI32::new(-1);
+static KEPT: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
 
-/// From now on the process ends when its parent does (or at `SIGTERM`), and restores what [`hold_terminal`] was given.
+/// The settings that a terminal is to have when nobody uses it any more, known to the command and to its copy, the Sentry. The
+/// command may be killed at any time: what the Sentry learnt of by messages could come too late.
+#[derive(Clone, Copy)]
+pub struct Kept(NonNull<Page>);
+
+// SAFETY: the page is never unmapped. Only the command writes, in one thread; the Sentry reads when the command is gone.
+unsafe impl Send for Kept {}
+
+struct Page {
+    held: AtomicBool,
+    settings: UnsafeCell<MaybeUninit<Termios>>,
+}
+
+impl Kept {
+    /// A page that copies of this process share, which holds nothing.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn new() -> io::Result<Kept> {
+        let (read_write, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, all zeroes, which is a page that holds nothing.
+        let page = unsafe { libc::mmap(core::ptr::null_mut(), size_of::<Page>(), read_write, shared, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(page.cast()).map(Kept).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// From now on the terminal is to have these settings; `None` leaves it alone. For the command alone, before it changes
+    /// them, and after it has put them back.
+    pub fn hold(&mut self, settings: Option<Termios>) {
+        // SAFETY: mapped for good. While nothing is held nobody reads the settings, and nobody else writes.
+        let page = unsafe { self.0.as_ref() };
+        page.held.store(false, Ordering::SeqCst);
+        if let Some(settings) = settings {
+            // SAFETY: as above.
+            unsafe { (*page.settings.get()).write(settings) };
+            page.held.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// From now on the process ends when its parent does (or at `SIGTERM`), and gives the terminal the settings that are kept.
 ///
 /// # Errors
 /// The host's.
-pub fn end_with_parent() -> io::Result<()> {
+pub fn end_with_parent(terminal: Option<(&OwnedFd, Kept)>) -> io::Result<()> {
+    if let Some((terminal, kept)) = terminal {
+        TERMINAL.store(terminal.as_raw_fd(), Ordering::SeqCst);
+        KEPT.store(kept.0.as_ptr(), Ordering::SeqCst);
+    }
     action(libc::SIGTERM, on_end)?;
     // SAFETY: sets an attribute of the process.
     checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) }))
 }
 
-/// Names the terminal that settings are restored on.
-pub fn set_terminal(terminal: &OwnedFd) {
-    TERMINAL.store(terminal.as_raw_fd(), Ordering::Relaxed);
-}
-
-/// Has these settings restored when the process ends at its parent's death; `None` leaves the terminal alone. Only for one
-/// thread, always the same.
-pub fn hold_terminal(settings: Option<Termios>) {
-    ARMED.store(false, Ordering::SeqCst);
-    if let Some(settings) = settings {
-        // SAFETY: not armed, so nobody reads it.
-        unsafe { (*SAVED.0.get()).write(settings) };
-        ARMED.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Puts back the terminal's settings if they are held, and ends the process.
+/// Puts back the terminal's settings if some are kept, and ends the process.
 pub fn end_now() -> ! {
-    // SAFETY: armed means written; the calls are async-signal-safe.
+    // SAFETY: the page is mapped for good, and what is held has been written; the calls are async-signal-safe.
     unsafe {
-        if ARMED.load(Ordering::SeqCst) {
-            libc::ioctl(TERMINAL.load(Ordering::Relaxed), libc::TCSETS, SAVED.0.get());
+        if let Some(page) = KEPT.load(Ordering::SeqCst).as_ref()
+            && page.held.load(Ordering::SeqCst)
+        {
+            libc::ioctl(TERMINAL.load(Ordering::SeqCst), libc::TCSETS, page.settings.get());
         }
         libc::_exit(143)
     }

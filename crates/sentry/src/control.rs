@@ -3,7 +3,7 @@
 //! Console data has a stream of its own, so that input the guest does not read holds up no signal.
 
 use crate::wire::{Reader, Writer};
-use abi::termios::{Termios, Winsize};
+use abi::termios::Winsize;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use std::io;
@@ -21,8 +21,6 @@ pub enum Request {
     },
     /// The window's size has changed.
     Window(Winsize),
-    /// The command has changed the terminal's settings; these are the caller's own. `None`: they are back in force.
-    Attached(Option<Termios>),
 }
 
 /// From the Sentry to the command.
@@ -60,7 +58,6 @@ impl Request {
         match self {
             Request::Signal { signal, terminal } => w.byte(b's').signed(*signal).flag(*terminal),
             Request::Window(size) => w.byte(b'w').bytes(size.as_bytes()),
-            Request::Attached(settings) => w.byte(b'a').bytes(settings.as_ref().map_or(&[], IntoBytes::as_bytes)),
         };
         w.finish()
     }
@@ -70,7 +67,6 @@ impl Request {
         Some(match r.byte()? {
             b's' => Request::Signal { signal: r.signed()?, terminal: r.flag()? },
             b'w' => Request::Window(Winsize::read_from_bytes(&r.bytes()?).ok()?),
-            b'a' => Request::Attached(Termios::read_from_bytes(&r.bytes()?).ok()),
             _ => return None,
         })
     }
@@ -217,8 +213,6 @@ mod tests {
         let requests = [
             Request::Signal { signal: 2, terminal: true },
             Request::Window(Winsize { ws_row: 1, ws_col: 2, ws_xpixel: 3, ws_ypixel: 4 }),
-            Request::Attached(None),
-            Request::Attached(Some(abi::termios::Termios2::pty_default().to_termios())),
         ];
         for request in &requests {
             a.request(request).unwrap();

@@ -7,6 +7,7 @@ use crate::reactor::{Messenger, Reactor};
 use crate::spec::{Donated, Spec};
 use crate::{FAILED, Failure, assemble, isolate, program};
 use core::ffi::CStr;
+use host::confine::Kept;
 use host::spawn::Gate;
 use net::host::Facts;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -61,15 +62,13 @@ impl Standard {
     }
 }
 
-/// Has the process end when the command does, which gets its terminal back then.
-fn bind_to_command(terminal: Option<OwnedFd>, control: &Channel) -> Result<(), Failure> {
+/// Has the process end when the command does, and give the terminal its settings back then.
+fn bind_to_command(terminal: Option<(OwnedFd, Kept)>, control: &Channel) -> Result<(), Failure> {
+    // Open for as long as the process lives.
+    static TERMINAL: OnceLock<OwnedFd> = OnceLock::new();
     let failed = |error: std::io::Error| Failure::ours(format!("cannot watch the command: {error}"));
-    if let Some(terminal) = terminal {
-        // Kept open for as long as the process lives.
-        static TERMINAL: OnceLock<OwnedFd> = OnceLock::new();
-        host::confine::set_terminal(TERMINAL.get_or_init(|| terminal));
-    }
-    host::confine::end_with_parent().map_err(failed)?;
+    let terminal = terminal.map(|(terminal, kept)| (TERMINAL.get_or_init(|| terminal), kept));
+    host::confine::end_with_parent(terminal).map_err(failed)?;
     // It may have ended before it was watched.
     let mut watched = [PollFd::new(control, PollFlags::empty())];
     poll(&mut watched, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(|e| failed(e.into()))?;

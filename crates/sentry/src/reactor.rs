@@ -131,7 +131,6 @@ impl Reactor {
                         console.tty().set_winsize(size);
                     }
                 }
-                Ok(Some(Request::Attached(settings))) => confine::hold_terminal(settings),
                 // The command is gone, and with it the reason to be.
                 Err(_) => confine::end_now(),
             }

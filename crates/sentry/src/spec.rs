@@ -1,6 +1,7 @@
 //! What a sandbox is to be, and what it is handed: made by the command, for the Sentry that is its copy.
 
 use abi::termios::{Termios, Winsize};
+use host::confine::Kept;
 use rustix::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// A host directory that the guest sees.
@@ -97,8 +98,8 @@ pub struct Spec {
 pub struct Donated {
     /// Standard input, output and error.
     pub stdio: [Option<OwnedFd>; 3],
-    /// The caller's terminal, only to restore its settings.
-    pub terminal: Option<OwnedFd>,
+    /// The caller's terminal, only to restore its settings, and which those are.
+    pub terminal: Option<(OwnedFd, Kept)>,
     /// A stream socket that carries the console's input and output.
     pub console: Option<OwnedFd>,
     /// The debug log.
@@ -111,7 +112,7 @@ impl Donated {
     /// The numbers of all.
     #[must_use]
     pub fn numbers(&self) -> Vec<RawFd> {
-        let others = [&self.terminal, &self.console, &self.log, &self.trace];
-        self.stdio.iter().chain(others).flatten().map(AsRawFd::as_raw_fd).collect()
+        let others = [&self.console, &self.log, &self.trace].into_iter().chain(&self.stdio).flatten();
+        others.chain(self.terminal.iter().map(|(terminal, _)| terminal)).map(AsRawFd::as_raw_fd).collect()
     }
 }

@@ -279,8 +279,6 @@ impl Session {
             return;
         }
         let Ok(settings) = relay.terminal.settings() else { return };
-        // First who restores them, then the change.
-        let _ = self.control.request(&Request::Attached(Some(settings)));
         if relay.terminal.attach(settings).is_ok() {
             self.tell_window();
         }
@@ -298,7 +296,6 @@ impl Session {
             relay.flush();
             relay.terminal.detach();
         }
-        self.request(Request::Attached(None));
         // There are no others.
         let signal = if matches!(signal, s::SIGTSTP | s::SIGTTIN | s::SIGTTOU) { signal } else { s::SIGSTOP };
         let continued = stop_self(signal);

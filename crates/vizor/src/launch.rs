@@ -88,7 +88,7 @@ fn standard(donated: &mut Donated) -> Result<Standard, Failure> {
             settings: terminal.settings().ok(),
             window: [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel],
         });
-        donated.terminal = Some(duplicate(fds[1])?);
+        donated.terminal = Some((duplicate(fds[1])?, terminal.kept()));
         donated.console = Some(theirs);
         console = Some((terminal, ours));
     }

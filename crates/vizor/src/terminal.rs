@@ -2,6 +2,7 @@
 
 use abi::raw::general as c;
 use abi::termios::{Termios, Winsize};
+use host::confine::Kept;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use sentry::Failure;
@@ -16,6 +17,8 @@ pub struct Terminal {
     own: bool,
     /// The caller's settings, while ours are in force.
     saved: Option<Termios>,
+    /// The same for the Sentry, which puts them back if this process is killed.
+    kept: Kept,
 }
 
 /// How much is written at once where a write may block.
@@ -34,7 +37,13 @@ impl Terminal {
                 (copy.map_err(|e| Failure::ours(format!("cannot duplicate a descriptor: {e}")))?, false)
             }
         };
-        Ok(Terminal { fd, own, saved: None })
+        let kept = Kept::new().map_err(|e| Failure::ours(format!("cannot share memory: {e}")))?;
+        Ok(Terminal { fd, own, saved: None, kept })
+    }
+
+    /// Where its settings are kept while it is raw.
+    pub fn kept(&self) -> Kept {
+        self.kept
     }
 
     /// Whether a descriptor is this terminal.
@@ -69,9 +78,14 @@ impl Terminal {
 
     /// Makes it raw.
     pub fn attach(&mut self, settings: Termios) -> io::Result<()> {
-        host::terminal::set(&self.fd, &raw(settings))?;
-        self.saved = Some(settings);
-        Ok(())
+        // First who restores them, then the change.
+        self.kept.hold(Some(settings));
+        let changed = host::terminal::set(&self.fd, &raw(settings));
+        match changed {
+            Ok(()) => self.saved = Some(settings),
+            Err(_) => self.kept.hold(None),
+        }
+        changed
     }
 
     /// Puts back the caller's settings.
@@ -79,6 +93,7 @@ impl Terminal {
         if let Some(saved) = self.saved.take() {
             // A terminal that was hung up has no settings any more.
             let _ = host::terminal::set(&self.fd, &saved);
+            self.kept.hold(None);
         }
     }
 
