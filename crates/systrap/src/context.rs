@@ -108,6 +108,8 @@ pub struct SystrapContext {
     ways: Cell<Ways>,
     /// The task has slept in the kernel since the guest's last turn.
     slept: Cell<bool>,
+    /// The stub has been let sleep to make a process.
+    dismissed: Cell<bool>,
     /// Since when the stub owes an answer, to an interrupt that it has been told of or to what it was asked for.
     asked: Option<Instant>,
     /// The `syscall` instruction of the last exit, if it is not patched.
@@ -151,6 +153,7 @@ impl SystrapContext {
             result: None,
             ways: Cell::new(Ways::UNKNOWN),
             slept: Cell::new(false),
+            dismissed: Cell::new(false),
             asked: None,
             site: None,
             local,
@@ -263,6 +266,11 @@ impl SystrapContext {
     /// waits for them, for a while.
     fn may_spin(&mut self, stub: &Stub, patient: bool) -> bool {
         let core = stub.core();
+        // It is woken on this core: on the other, which would take longer, the new process begins.
+        if self.dismissed.take() {
+            self.ticket.give_back(&core.crowd);
+            return false;
+        }
         if !self.pace.wants() && !self.ticket.invited(&core.crowd) {
             self.ticket.give_back(&core.crowd);
             return false;
@@ -286,6 +294,19 @@ impl SystrapContext {
     /// It will take long until the stub has its turn: its core is wanted by others.
     fn let_sleep(&self) {
         self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
+    }
+
+    /// A fork takes longer than the stub would look for its answer, and the new process wants the core: lets the stub sleep.
+    fn dismiss_to_fork(&self, regs: &Registers) {
+        let forks = match i64::from(regs.orig_rax as u32) {
+            libc::SYS_fork => true,
+            libc::SYS_clone => regs.rdi & libc::CLONE_VM as u64 == 0,
+            _ => false,
+        };
+        if forks {
+            self.let_sleep();
+            self.dismissed.set(true);
+        }
     }
 
     /// Waits, asleep, for our turn.
@@ -523,6 +544,7 @@ impl Context for SystrapContext {
                 if all && let Err(gone) = self.unfold(regs) {
                     return Exit::Gone(gone);
                 }
+                self.dismiss_to_fork(regs);
                 return Exit::Syscall;
             }
             let Some(cause) = self.read(regs) else {
@@ -530,7 +552,12 @@ impl Context for SystrapContext {
                 return Exit::Gone(self.stub.life().end(Gone::Corrupt));
             };
             match self.judge(&cause, regs) {
-                Verdict::Exit(exit) => return exit,
+                Verdict::Exit(exit) => {
+                    if exit == Exit::Syscall {
+                        self.dismiss_to_fork(regs);
+                    }
+                    return exit;
+                }
                 Verdict::Idle if self.asked.is_some() => return Exit::Interrupted,
                 // It has seen the interrupt, and could go on as if it had not.
                 Verdict::GoOn if self.asked.is_some_and(|since| self.too_long(since)) => {
