@@ -1,7 +1,7 @@
 //! What forks of a program turn out to need, learnt from earlier ones.
 //!
-//! Most forks touch a few pages and end, or execute another program. The first gets all that its parent had; the second gets
-//! nothing, and what it asks for is noted; a later one begins with the pages mapped that earlier ones asked for, and with
+//! Most forks touch a few pages and end, or execute another program. The first few get all that their parent had, as few programs
+//! fork more often; the next gets nothing, and what it asks for is noted; a later one begins with the pages mapped that earlier ones asked for, and with
 //! copies of those that they or their parents wrote to. All else is a fault away. A program and its forks share what they
 //! learnt. Locks: `LEAF`.
 
@@ -13,6 +13,9 @@ use std::sync::atomic::Ordering;
 
 /// Pages of each kind at most. A program whose forks need more does not learn any more: what is left out costs faults.
 const MOST: usize = 256;
+
+/// So many forks get everything: what each costs more is a fifth of what it costs to learn.
+const FIRST: u32 = 4;
 
 /// A fork that has asked for so many lives longer than most.
 const BRIEF: u32 = 24;
@@ -49,7 +52,7 @@ impl Habit {
     pub fn fork(&self) -> bool {
         let mut pages = self.0.lock();
         pages.forks = pages.forks.saturating_add(1);
-        pages.forks > 1
+        pages.forks > FIRST
     }
 
     /// A fork needed this page.

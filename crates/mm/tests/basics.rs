@@ -146,22 +146,24 @@ fn forks_begin_with_what_earlier_ones_needed() {
     [read, written, other].iter().for_each(|at| world.guest_write(*at, 1).unwrap());
     let seen = |child: &World| [read, written, other].map(|at| child.space.access_at(at));
     let (r, rw) = (Access { read: true, ..Access::default() }, Access { read: true, write: true, execute: false });
-    // The first fork gets all, with its own copies; the second what it asks for.
-    let first = world.fork(true);
-    first.guest_read(other).unwrap();
-    assert_eq!(seen(&first), [Some(rw); 3]);
-    let second = world.fork(true);
-    second.guest_read(read).unwrap();
-    assert_eq!(seen(&second), [Some(r), None, None]);
-    second.guest_write(written, 2).unwrap();
-    // The third is ready for the same.
-    let third = world.fork(true);
-    third.guest_read(read).unwrap();
-    assert_eq!(seen(&third), [Some(r), Some(rw), None]);
-    third.guest_write(written, 3).unwrap();
-    let bytes = [&world, &first, &second, &third].map(|world| world.guest_read(written).unwrap());
+    // The first forks get all, with their own copies; the next what it asks for.
+    let first = [(); 4].map(|()| world.fork(true));
+    for child in &first {
+        child.guest_read(other).unwrap();
+        assert_eq!(seen(child), [Some(rw); 3]);
+    }
+    let next = world.fork(true);
+    next.guest_read(read).unwrap();
+    assert_eq!(seen(&next), [Some(r), None, None]);
+    next.guest_write(written, 2).unwrap();
+    // The one after that is ready for the same.
+    let last = world.fork(true);
+    last.guest_read(read).unwrap();
+    assert_eq!(seen(&last), [Some(r), Some(rw), None]);
+    last.guest_write(written, 3).unwrap();
+    let bytes = [&world, &first[0], &next, &last].map(|world| world.guest_read(written).unwrap());
     assert_eq!(bytes, [1, 1, 2, 3]);
-    assert_eq!(third.guest_read(other), Ok(1));
+    assert_eq!(last.guest_read(other), Ok(1));
 }
 
 #[test]
