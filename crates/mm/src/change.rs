@@ -19,6 +19,8 @@ const TOO_MANY: usize = 50_000;
 /// memory on the host.
 const POPULATE_MAX: u64 = 64 << 10;
 const POPULATE_FILLED: u64 = 256 << 10;
+/// The same for runs of files, such as the many that describe a locale.
+const POPULATE_FILE: u64 = 32 << 10;
 
 /// What a locked section leaves to do: operations for the platform, then frames to free, then (without the lock)
 /// references to drop.
@@ -93,9 +95,15 @@ impl Changes {
             Memory::HostShared(fd, at) => (self.keep(fd), *at, true),
         };
         let len = run.end - start;
-        // Memory that is about to be written: cheaper mapped at once than by a fault of the host's for each page.
-        let worth = if run.filled { POPULATE_FILLED } else { POPULATE_MAX };
-        let populate = run.kind == Kind::Own && shared && len <= worth;
+        // Cheaper mapped at once than by a fault of the host's for each page: memory that is about to be written, and what is
+        // small.
+        let worth = match run.kind {
+            Kind::File => POPULATE_FILE,
+            Kind::Own if shared && run.filled => POPULATE_FILLED,
+            Kind::Own if shared => POPULATE_MAX,
+            _ => 0,
+        };
+        let populate = len <= worth;
         self.ops.push(MapOp::Map { addr: start, len, access: run.access, fd, offset, shared, populate });
     }
 
