@@ -164,14 +164,18 @@ impl Texts {
         if patches.used.is_empty() || patches.traps.is_empty() {
             return;
         }
-        let mut known = self.known.lock();
+        let mut traps: Vec<(u64, u32)> =
+            patches.traps.iter().filter(|(_, n)| **n != NEVER).map(|(site, n)| (*site, *n)).collect();
+        traps.sort_unstable();
         for (start, id) in &patches.used {
+            let first = traps.partition_point(|(site, _)| site < start);
+            let inside = traps.iter().skip(first).map_while(|(site, n)| Some((site.checked_sub(*start)?, *n)));
+            // Locked anew for each: a guest can see to it that all of them have many sites.
+            let mut known = self.known.lock();
             let Some(text) = known.get_mut(id) else { continue };
-            for (site, traps) in patches.traps.iter().filter(|(_, traps)| **traps != NEVER) {
-                if let Some(at) = site.checked_sub(*start).filter(|at| *at < id.len) {
-                    // One that has been patched is counted anew from 0.
-                    text.count(at, if *traps == 0 { TRAPS } else { *traps });
-                }
+            for (at, n) in inside.take_while(|(at, _)| *at < id.len) {
+                // One that has been patched is counted anew from 0.
+                text.count(at, if n == 0 { TRAPS } else { n });
             }
             text.conclude();
         }
