@@ -9,7 +9,7 @@ use abi::{Errno, PAGE_SIZE};
 use host::io::{Sink, Source};
 use lock::{Mutex, rank};
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 use vfs::access::{MAY_EXEC, MAY_READ, MAY_WRITE, generic_permission};
 use vfs::time::{Timespec, now_coarse};
 use vfs::{
@@ -335,7 +335,7 @@ pub type Make = Box<dyn Fn(&dyn Caller) -> Result<Vec<u8>, Errno> + Send + Sync>
 pub type Take = Box<dyn Fn(&dyn Caller, &[u8]) -> Result<(), Errno> + Send + Sync>;
 
 /// What makes a directory's entries.
-pub type Fill = Box<dyn Fn() -> Vec<(String, Static)> + Send + Sync>;
+pub type Fill = Box<dyn FnOnce() -> Vec<(String, Static)> + Send>;
 
 /// A tree that does not change: directories, files and links by name.
 pub enum Static {
@@ -392,7 +392,7 @@ impl Static {
         let body: Arc<dyn Body> = match self {
             Static::Node(inode, kind) => return (inode, kind),
             Static::Dir(perm, entries) => Arc::new(StaticDir { perm, ..StaticDir::new(entries, dev, next) }),
-            Static::Later(first, fill) => Arc::new(LaterDir { dev, first, fill, made: OnceLock::new() }),
+            Static::Later(first, fill) => Arc::new(StaticDir::later(fill, dev, first)),
             Static::File(perm, make) => Arc::new(StaticFile { perm, make, take: None }),
             Static::Writable(perm, make, take) => Arc::new(StaticFile { perm, make, take: Some(take) }),
             Static::Link(target) => Arc::new(StaticLink(target)),
@@ -405,23 +405,33 @@ impl Static {
 /// A directory of a fixed tree.
 pub struct StaticDir {
     perm: u32,
-    entries: Vec<Child>,
+    entries: LazyLock<Vec<Child>, Box<dyn FnOnce() -> Vec<Child> + Send>>,
 }
 
 /// Name, inode, type and inode number.
 type Child = (Vec<u8>, Arc<dyn Inode>, FileType, u64);
 
+/// Makes inodes of a directory's entries.
+fn children(entries: Vec<(String, Static)>, dev: u64, next: &mut u64) -> Vec<Child> {
+    let child = |(name, node): (String, Static)| {
+        let ino = *next;
+        let (inode, kind) = node.build(dev, next);
+        (name.into_bytes(), inode, kind, ino)
+    };
+    entries.into_iter().map(child).collect()
+}
+
 impl StaticDir {
     /// Makes inodes of its entries, which all may read.
     #[must_use]
     pub fn new(entries: Vec<(String, Static)>, dev: u64, next: &mut u64) -> StaticDir {
-        let mut built = Vec::new();
-        for (name, node) in entries {
-            let ino = *next;
-            let (inode, kind) = node.build(dev, next);
-            built.push((name.into_bytes(), inode, kind, ino));
-        }
-        StaticDir { perm: 0o555, entries: built }
+        let made = children(entries, dev, next);
+        StaticDir { perm: 0o555, entries: LazyLock::new(Box::new(move || made)) }
+    }
+
+    /// Makes them when somebody first looks, with inode numbers from `first` on.
+    fn later(fill: Fill, dev: u64, first: u64) -> StaticDir {
+        StaticDir { perm: 0o555, entries: LazyLock::new(Box::new(move || children(fill(), dev, &mut { first }))) }
     }
 
     /// How many of its entries are directories.
@@ -449,46 +459,10 @@ impl Body for StaticDir {
     }
 
     fn list(&self, _caller: &dyn Caller) -> Result<Vec<Entry>, Errno> {
-        let entries = (2..).zip(&self.entries);
+        let entries = (2..).zip(&*self.entries);
         Ok(entries
             .map(|(pos, (name, _, kind, ino))| Entry { name: name.clone(), ino: *ino, kind: *kind, pos })
             .collect())
-    }
-}
-
-/// A directory of a fixed tree that is made when it is needed.
-struct LaterDir {
-    dev: u64,
-    first: u64,
-    fill: Fill,
-    made: OnceLock<StaticDir>,
-}
-
-impl LaterDir {
-    fn made(&self) -> &StaticDir {
-        self.made.get_or_init(|| StaticDir::new((self.fill)(), self.dev, &mut { self.first }))
-    }
-}
-
-impl Body for LaterDir {
-    fn kind(&self) -> FileType {
-        FileType::Directory
-    }
-
-    fn perm(&self) -> u32 {
-        0o555
-    }
-
-    fn nlink(&self) -> u32 {
-        self.made().nlink()
-    }
-
-    fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
-        self.made().lookup(caller, name)
-    }
-
-    fn list(&self, caller: &dyn Caller) -> Result<Vec<Entry>, Errno> {
-        self.made().list(caller)
     }
 }
 

@@ -62,7 +62,8 @@ pub fn restrict_mounts(tree: impl AsFd, read_only: bool) -> io::Result<()> {
     })
 }
 
-/// Gives the calling thread, and no other, a network namespace of its own, and returns a handle of it, found in the directory `proc`.
+/// Gives the calling thread, and no other, a network namespace of its own, and returns a handle of it, found in the
+/// directory `proc`.
 ///
 /// # Errors
 /// The host's.
@@ -155,12 +156,13 @@ extern "C" fn on_refused(_: i32, info: *mut libc::siginfo_t, context: *mut libc:
 static TERMINAL: AtomicI32 = AtomicI32::new(-1);
 static KEPT: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
 
-/// The settings that a terminal is to have when nobody uses it any more, known to the command and to its copy, the Sentry. The
-/// command may be killed at any time: what the Sentry learnt of by messages could come too late.
+/// The settings that a terminal is to have when nobody uses it any more, known to the command and to its copy, the
+/// Sentry. The command may be killed at any time: what the Sentry learnt of by messages could come too late.
 #[derive(Clone, Copy)]
 pub struct Kept(NonNull<Page>);
 
-// SAFETY: the page is never unmapped. Only the command writes, in one thread; the Sentry reads when the command is gone.
+// SAFETY: the page is never unmapped. Only the command writes, in one thread; the Sentry reads when the command is
+// gone.
 unsafe impl Send for Kept {}
 
 struct Page {
@@ -183,8 +185,8 @@ impl Kept {
         NonNull::new(page.cast()).map(Kept).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
-    /// From now on the terminal is to have these settings; `None` leaves it alone. For the command alone, before it changes
-    /// them, and after it has put them back.
+    /// From now on the terminal is to have these settings; `None` leaves it alone. For the command alone, before it
+    /// changes them, and after it has put them back.
     pub fn hold(&mut self, settings: Option<Termios>) {
         // SAFETY: mapped for good. While nothing is held nobody reads the settings, and nobody else writes.
         let page = unsafe { self.0.as_ref() };
@@ -197,7 +199,8 @@ impl Kept {
     }
 }
 
-/// From now on the process ends when its parent does (or at `SIGTERM`), and gives the terminal the settings that are kept.
+/// From now on the process ends when its parent does (or at `SIGTERM`), and gives the terminal the settings that are
+/// kept.
 ///
 /// # Errors
 /// The host's.

@@ -9,8 +9,8 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::io;
 
-/// The namespaces that a process can be given at birth. That of the network takes long to make, and can be entered later
-/// ([`crate::confine::new_network`]).
+/// The namespaces that a process can be given at birth. That of the network takes long to make, and can be entered
+/// later ([`crate::confine::new_network`]).
 pub const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -103,9 +103,9 @@ pub struct Inheritance<'a> {
     pub ignored: u64,
 }
 
-/// Makes the child: a copy of this process that runs `body` and exits with what that returns. It leads a session of its own, is killed when
-/// its parent ends, and keeps no descriptor but those named, and neither arguments nor environment. What `body` owns belongs to the child,
-/// and is dropped here.
+/// Makes the child: a copy of this process that runs `body` and exits with what that returns. It leads a session of its
+/// own, is killed when its parent ends, and keeps no descriptor but those named, and neither arguments nor environment.
+/// What `body` owns belongs to the child, and is dropped here.
 ///
 /// # Errors
 /// The host's, `EPERM`, `ENOSPC` or `EINVAL` if it does not allow the namespaces; `EBUSY` if this process has more than
@@ -136,10 +136,10 @@ fn copy(namespaces: i32) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut flags = (namespaces & NAMESPACES) | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: i32 = -1;
     let mut tid: *mut i32 = core::ptr::null_mut();
-    // SAFETY: the first call only asks where the C library keeps this thread's id, for the kernel to put the copy's there
-    // (a host that can't tell leaves the old one, which only recursive locks of the C library look at). The second,
-    // without `CLONE_VM` and with the present stack, is `fork`. There are no other threads, so no lock of the program or
-    // of the C library is held in the copy.
+    // SAFETY: the first call only asks where the C library keeps this thread's id, for the kernel to put the copy's
+    // there (a host that can't tell leaves the old one, which only recursive locks of the C library look at). The
+    // second, without `CLONE_VM` and with the present stack, is `fork`. There are no other threads, so no lock of the
+    // program or of the C library is held in the copy.
     let pid = unsafe {
         if libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) == 0 && !tid.is_null() {
             flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
@@ -154,7 +154,8 @@ fn copy(namespaces: i32) -> io::Result<Option<(i32, OwnedFd)>> {
     }
 }
 
-/// Makes the copy a process of its own. Failures show later: a descriptor that is missing is noticed by whoever needs it.
+/// Makes the copy a process of its own. Failures show later: a descriptor that is missing is noticed by whoever needs
+/// it.
 fn become_child(with: &Inheritance<'_>, gate: RawFd) {
     let mut keep: Vec<_> = with.keep.iter().copied().chain([gate]).filter(|fd| *fd > 2).collect();
     keep.sort_unstable();

@@ -1,9 +1,9 @@
 //! What forks of a program turn out to need, learnt from earlier ones.
 //!
-//! Most forks touch a few pages and end, or execute another program. The first few get all that their parent had, as few programs
-//! fork more often; the next gets nothing, and what it asks for is noted; a later one begins with the pages mapped that earlier ones asked for, and with
-//! copies of those that they or their parents wrote to. All else is a fault away. A program and its forks share what they
-//! learnt. Locks: `LEAF`.
+//! Most forks touch a few pages and end, or execute another program. The first few get all that their parent had, as
+//! few programs fork more often; the next gets nothing, and what it asks for is noted; a later one begins with the
+//! pages mapped that earlier ones asked for, and with copies of those that they or their parents wrote to. All else is
+//! a fault away. A program and its forks share what they learnt. Locks: `LEAF`.
 
 use crate::{MemoryManager, page};
 use core::ops::Range;
@@ -103,7 +103,8 @@ impl MemoryManager {
         }
     }
 
-    /// Whether it is a fork that may be over soon, as far as one can tell: to give it more than it asks for is not worth it.
+    /// Whether it is a fork that may be over soon, as far as one can tell: to give it more than it asks for is not
+    /// worth it.
     pub(crate) fn brief(&self) -> bool {
         self.learns && self.asked.load(Ordering::Relaxed) < BRIEF
     }

@@ -43,8 +43,8 @@ pub enum MapOp {
         len: u64,
         /// Protection.
         access: Access,
-        /// A host descriptor of the Sentry. It stays open until all of the range is unmapped or replaced, or the address
-        /// space has ended.
+        /// A host descriptor of the Sentry. It stays open until all of the range is unmapped or replaced, or the
+        /// address space has ended.
         fd: RawFd,
         /// Byte offset in the file.
         offset: u64,
@@ -156,12 +156,13 @@ pub trait Platform: Send + Sync {
     /// The same if one is ready, and a processor on which the one that it replaces can end at the same time.
     fn spare_address_space(&self) -> Option<Arc<dyn AddressSpace>>;
 
-    /// Has all its processes die, since this one is about to end: that goes faster at the same time. Nothing works any more after it.
+    /// Has all its processes die, since this one is about to end: that goes faster at the same time. Nothing works any
+    /// more after it.
     fn end(&self);
 }
 
-/// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then, but
-/// not at once. Whoever drops it first unmaps what others may get, or uses [`AddressSpace::at_end`].
+/// What guest threads see of memory. Dropped when no task and no memory manager uses it: its host process ends then,
+/// but not at once. Whoever drops it first unmaps what others may get, or uses [`AddressSpace::at_end`].
 pub trait AddressSpace: Send + Sync {
     /// Applies the changes in order. On return they are in force for every thread, beyond any doubt that the guest
     /// could raise: frames of what was unmapped may be given to others.
@@ -190,8 +191,8 @@ pub trait AddressSpace: Send + Sync {
 /// One guest thread's execution state. Owned by the Sentry thread that runs the task. Dropping it ends the host thread.
 pub trait Context: Send {
     /// Runs guest code from `regs` until it needs the kernel, and leaves the new registers in `regs`. After
-    /// [`Exit::Syscall`] only `orig_rax`, the arguments and `rax` are sure to be there, and only `rax` may be changed, before
-    /// [`Context::unfold`].
+    /// [`Exit::Syscall`] only `orig_rax`, the arguments and `rax` are sure to be there, and only `rax` may be changed,
+    /// before [`Context::unfold`].
     fn switch(&mut self, regs: &mut Registers) -> Exit;
 
     /// Completes the registers, all of which may be changed then, but for `rax` and `orig_rax`, which stay.
@@ -200,8 +201,8 @@ pub trait Context: Send {
     /// See [`Gone`]: the next switch will say so too.
     fn unfold(&mut self, regs: &mut Registers) -> Result<(), Gone>;
 
-    /// Says that the task is about to sleep, in the kernel. May wait awake until that has `ended`, for about as long as it
-    /// takes to fall asleep and be woken.
+    /// Says that the task is about to sleep, in the kernel. May wait awake until that has `ended`, for about as long as
+    /// it takes to fall asleep and be woken.
     fn sleeps(&self, ended: &dyn Fn() -> bool);
 
     /// Where the `syscall` instruction of the last exit is, if it would profit from a patch.
@@ -216,7 +217,8 @@ pub trait Context: Send {
     /// A handle with which other threads stop a running [`Context::switch`].
     fn interrupter(&self) -> Arc<dyn Interrupter>;
 
-    /// The vector state (after [`Context::unfold`]) in the form of a signal frame's `fpstate` (FXSAVE area, then the XSAVE extension).
+    /// The vector state (after [`Context::unfold`]) in the form of a signal frame's `fpstate` (FXSAVE area, then the
+    /// XSAVE extension).
     fn fpstate(&mut self) -> Vec<u8>;
 
     /// Sets the vector state from bytes of that form, which may come from the guest.

@@ -118,8 +118,8 @@ pub struct Sandbox {
     pub terminals: Arc<DevPts>,
 }
 
-/// Makes the kernel and mounts everything, while the platform starts, and installs the seccomp filter when it has: the platform's
-/// processes must not inherit that.
+/// Makes the kernel and mounts everything, while the platform starts, and installs the seccomp filter when it has: the
+/// platform's processes must not inherit that.
 ///
 /// # Errors
 /// The host's.

@@ -83,7 +83,8 @@ fn confine(spec: &Spec, network: Network) -> Result<(Trees, systrap::Prepared), 
     let (trees, maps) = isolate::open_trees(spec)?;
     isolate::raise_limits()?;
     let platform = assemble::prepare(maps, spec)?;
-    // Not later: to let go of the old root is to wait for all cores, for 10 ms if one of them is making a network namespace.
+    // Not later: to let go of the old root is to wait for all cores, for 10 ms if one of them is making a network
+    // namespace.
     network.enter()?;
     isolate::empty_root(&trees)?;
     isolate::enlarge_descriptor_table(&trees.root);

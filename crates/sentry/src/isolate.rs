@@ -79,7 +79,8 @@ fn tree(path: &[u8], read_only: bool) -> Result<OwnedFd, Failure> {
 /// unmounting.
 const OWN: [&str; 3] = ["proc", "sys", "dev"];
 
-/// Mounts an empty directory over a mount point of the host's, a copy of `first` if that is one. Nobody else sees that: the namespace is our own.
+/// Mounts an empty directory over a mount point of the host's, a copy of `first` if that is one. Nobody else sees that:
+/// the namespace is our own.
 fn cover(root: &[u8], name: &str, first: &mut Option<OwnedFd>) -> io::Result<()> {
     let path = [root, b"/", name.as_bytes()].concat();
     let device = |path: &[u8]| rustix::fs::lstat(path).map(|stat| (stat.st_dev, stat.st_mode));
@@ -94,7 +95,8 @@ fn cover(root: &[u8], name: &str, first: &mut Option<OwnedFd>) -> io::Result<()>
     Ok(())
 }
 
-/// A file system of one empty directory, which can't be written: `first` once more, which must be mounted, or a new one.
+/// A file system of one empty directory, which can't be written: `first` once more, which must be mounted, or a new
+/// one.
 fn empty_directory(first: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     if let Some(first) = first {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
@@ -111,8 +113,8 @@ fn empty_directory(first: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// A file in a file system of its own that gives huge pages on request, and that. Nothing limits its size here: the memory that guests may
-/// have is counted when it is given to them.
+/// A file in a file system of its own that gives huge pages on request, and that. Nothing limits its size here: the
+/// memory that guests may have is counted when it is given to them.
 fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, "huge", "advise")?;
@@ -172,9 +174,10 @@ fn pivot(empty: Option<&OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-/// Hangs the trees on top of the root, those of the host above. Whoever is in the root already does not see them, except by `/..`, where there is nothing that the
-/// trees' descriptors do not give too. A tree that hangs nowhere is taken apart when its last descriptor is closed, and the host
-/// waits for all its cores then, at the worst time: as the network namespace goes. These go with the mount namespace.
+/// Hangs the trees on top of the root, those of the host above. Whoever is in the root already does not see them,
+/// except by `/..`, where there is nothing that the trees' descriptors do not give too. A tree that hangs nowhere is
+/// taken apart when its last descriptor is closed, and the host waits for all its cores then, at the worst time: as the
+/// network namespace goes. These go with the mount namespace.
 fn attach(trees: &Trees) -> io::Result<()> {
     for tree in trees.memory_mount.iter().chain(&trees.volumes).chain([&trees.root]) {
         move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
@@ -235,8 +238,8 @@ pub fn raise_limits() -> Result<(), Failure> {
     }
 }
 
-/// Makes the descriptor table large. It is soon shared with other threads and the stubs, and each time it grows then, the
-/// opener waits for some 15 ms until no core can be using the old one.
+/// Makes the descriptor table large. It is soon shared with other threads and the stubs, and each time it grows then,
+/// the opener waits for some 15 ms until no core can be using the old one.
 pub fn enlarge_descriptor_table(any: &OwnedFd) {
     const SLOTS: u64 = 16 << 10;
     let slots = getrlimit(Resource::Nofile).current.map_or(SLOTS, |limit| limit.min(SLOTS));

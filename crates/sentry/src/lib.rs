@@ -1,7 +1,7 @@
 //! The Sentry's process: how it comes to be, how it is confined, what it is made of, and how the command talks to it.
 //!
-//! - [`spec`]: what the command asks for; [`control`]: what the two say to each other afterwards; [`wire`]: how both are
-//!   written down.
+//! - [`spec`]: what the command asks for, as it was when the Sentry was copied from it; [`control`]: what the two say to
+//!   each other afterwards; [`wire`]: how that is written down.
 //! - [`isolate`], [`seccomp`], [`allowed`]: what the Sentry gives up before it runs guests.
 //! - [`entry`]: its `main`; [`assemble`]: the parts of a sandbox; [`program`]: the first program.
 //! - [`reactor`]: what waits for the host while guests run; [`console`]: the guest's terminal and the caller's.

@@ -35,8 +35,8 @@ fn program(rules: &[Rule], writable: bool) -> Option<Vec<Instruction>> {
     p.finish()
 }
 
-/// Finds the rule of the call in the accumulator, of these, which are in the order of their calls. By halves: when a filter is installed, the kernel tries
-/// it with each call's number.
+/// Finds the rule of the call in the accumulator, of these, which are in the order of their calls. By halves: when a
+/// filter is installed, the kernel tries it with each call's number.
 fn search(p: &mut Program, rules: &[&Rule]) {
     /// So few are tried one by one.
     const FEW: usize = 3;

@@ -12,14 +12,14 @@
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
 //! # Trust
-//! A guest can run any instruction in its stub, jump anywhere in it and write its response page and context blocks. What
-//! holds nevertheless: its threads can make no system call but `futex` on context blocks (wait and wake) and one
+//! A guest can run any instruction in its stub, jump anywhere in it and write its response page and context blocks.
+//! What holds nevertheless: its threads can make no system call but `futex` on context blocks (wait and wake) and one
 //! `rt_sigreturn`; the mapper takes commands only from a page that is read-only in the stub and has no state in memory;
-//! that a batch is done is proved by the host's futex queue (see `mapper`); the Sentry reads each shared word once, checks
-//! offsets, and waits for nothing without a limit, but for guest code that has not been asked to stop. A stub that does
-//! not answer an interrupt in time is killed. Host threads of dropped contexts are kept, parked, for later ones: a guest
-//! thread can't be trusted to end, and so it has at most as many host threads as it had guest threads at once, with those
-//! that it says could not be made: no more than [`layout`](self) has blocks.
+//! that a batch is done is proved by the host's futex queue (see `mapper`); the Sentry reads each shared word once,
+//! checks offsets, and waits for nothing without a limit, but for guest code that has not been asked to stop. A stub
+//! that does not answer an interrupt in time is killed. Host threads of dropped contexts are kept, parked, for later
+//! ones: a guest thread can't be trusted to end, and so it has at most as many host threads as it had guest threads at
+//! once, with those that it says could not be made: no more than [`layout`](self) has blocks.
 //!
 //! # Costs
 //! Measured with `tests/measure.rs` on a 2-core virtual machine (whose own virtualisation makes a switch of processes
@@ -156,8 +156,8 @@ impl Starting {
 }
 
 impl Systrap {
-    /// Starts the platform: a thread and the first process. Best done before the Sentry has much memory, since that process
-    /// begins as a copy of it. Meanwhile no other thread may fork: its child would have no heap.
+    /// Starts the platform: a thread and the first process. Best done before the Sentry has much memory, since that
+    /// process begins as a copy of it. Meanwhile no other thread may fork: its child would have no heap.
     ///
     /// # Errors
     /// If the host lacks what the platform needs.
@@ -166,7 +166,8 @@ impl Systrap {
         Systrap::prepare(maps, Options::default())?.start()?.finish()
     }
 
-    /// The same by steps, for a process that has something to do between and will not see `/proc` any more: `maps` is its `/proc/self/maps`.
+    /// The same by steps, for a process that has something to do between and will not see `/proc` any more: `maps` is
+    /// its `/proc/self/maps`.
     ///
     /// # Errors
     /// As [`Systrap::new`].

@@ -245,10 +245,14 @@ impl Core {
         self.wake();
     }
 
-    /// Kills all processes, and brings the thread to the caller's core, where both are to end: elsewhere a guest may still run.
+    /// Kills all processes, and brings the thread to the caller's core, where both are to end: elsewhere a guest may still
+    /// run.
     pub fn end(&self) {
         self.watched.lock().values().for_each(|watched| kill(&watched.pidfd));
-        if let Some(Zygote::First { life, .. }) = &*self.zygote.lock() {
+        // Whoever has it locked waits for its answer, which can take long; it dies with this process all the same.
+        if let Some(zygote) = self.zygote.try_lock()
+            && let Some(Zygote::First { life, .. }) = &*zygote
+        {
             life.kill();
         }
         self.aside.lock().bring_here();
@@ -379,7 +383,8 @@ impl Core {
         }
     }
 
-    /// With a stub for the first process, then one that is to be the zygote's heir, and, if it is not too early for that, some for new processes.
+    /// With a stub for the first process, then one that is to be the zygote's heir, and, if it is not too early for that,
+    /// some for new processes.
     fn fill_pool(self: &Arc<Core>, early: bool) {
         let wanted = match self.taken.load(Ordering::Relaxed) {
             _ if early => 1,

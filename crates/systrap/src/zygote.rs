@@ -2,7 +2,8 @@
 //!
 //! The Sentry clones itself with a raw `clone` (shared descriptors, copied memory). The copy maps the stub region, sets
 //! signal actions, and makes the zygote from stub code, which unmaps all that is not the stub region. The copy
-//! runs Rust code that may neither allocate nor touch thread-local state, since other threads of the Sentry are not in it.
+//! runs Rust code that may neither allocate nor touch thread-local state, since other threads of the Sentry are not in
+//! it.
 
 use crate::filter;
 use crate::layout::*;
@@ -67,12 +68,14 @@ pub struct Plan {
     text: Box<[u8; TEXT_LEN]>,
     handler: u64,
     entry: u64,
-    /// Where the heap begins, and the first thread's stack. The copy does without them, which saves faults in the Sentry.
+    /// Where the heap begins, and the first thread's stack. The copy does without them, which saves faults in the
+    /// Sentry.
     heap: Option<u64>,
     stack: Option<(u64, u64)>,
 }
 
-/// The same for the copy, without the heap, and the descriptors that it maps: those of the stub's file and of the waiters' page.
+/// The same for the copy, without the heap, and the descriptors that it maps: those of the stub's file and of the
+/// waiters' page.
 struct OnStack<'a> {
     region: Region,
     pieces: [Piece; PIECES],
