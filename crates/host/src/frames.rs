@@ -5,26 +5,25 @@
 //! requests reuse stale pages, which are zeroed unless the caller overwrites them anyway, since that costs the host
 //! nothing; once many are stale they are punched out of the file. One lock, of rank `FRAMES`.
 //!
-//! Where the file may have huge pages, each block of that size but the first is brought in as one when it is first used, and goes
-//! back to the host as a whole. Of the first, only a part is used, for sandboxes that need no more.
+//! Where the file may have large folios, it is brought in block by block, each as one folio, when it is first used, and goes
+//! back to the host so. Blocks are small at first, for sandboxes that need no more, and then a quarter of what lies before them.
 
 use crate::guestmem::HostRange;
 use crate::memfile::{HUGE, MemoryFile};
 use abi::{Errno, PAGE_SIZE};
-use lock::{Mutex, rank};
+use lock::{Mutex, MutexGuard, rank};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Requests up to this size may be served from stale pages.
 const RECYCLE_MAX: u64 = 256 << 10;
 /// So many more stale bytes than could not be given back last time are kept before they go back to the host.
 const STALE_MAX: u64 = 32 << 20;
-/// So much is used of small pages before huge ones.
-const SMALL: u64 = 512 << 10;
-/// After so many blocks in a row for which the host had no huge page, it is not asked any more.
+/// The smallest block.
+const BLOCK_MIN: u64 = 64 << 10;
+/// After so many blocks in a row for which the host had no folio, it is not asked for that size any more.
 const MISSES_MAX: usize = 4;
-/// Parts of huge pages that are kept, in bytes, before they go back too, and the rest of those pages becomes small ones.
+/// Parts of blocks that are kept, in bytes, before they go back too, and the rest of those blocks becomes small pages.
 const PARTS_MAX: u64 = 64 << 20;
 /// So many free ranges are tried before new ground is broken.
 const SCAN_MAX: usize = 64;
@@ -92,8 +91,13 @@ struct State {
     /// Ranges without references that hold old bytes.
     stale: BTreeMap<u64, u64>,
     usage: Usage,
-    /// Blocks that were brought in as huge pages.
-    huge: BTreeSet<u64>,
+    /// Blocks that were brought in as one folio each, by start.
+    blocks: BTreeSet<u64>,
+    sizes: BlockSizes,
+    /// The size of the file.
+    grown: u64,
+    /// Blocks in a row that did not become folios.
+    misses: usize,
     /// So much is stale when it is next tried to give it back.
     full: u64,
 }
@@ -102,8 +106,35 @@ struct State {
 pub struct FrameAllocator {
     file: MemoryFile,
     state: Mutex<State>,
-    /// Blocks in a row that did not become huge pages.
-    misses: AtomicUsize,
+}
+
+/// How large blocks are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum BlockSizes {
+    /// A quarter of what lies before them.
+    Growing,
+    /// Huge pages: hosts before Linux 6.14 have no others.
+    Huge,
+    /// The host gives no folios.
+    None,
+}
+
+impl BlockSizes {
+    /// The size of the block that `at` lies in; blocks are aligned to it.
+    fn at(self, at: u64) -> u64 {
+        match self {
+            BlockSizes::Growing if at < HUGE * 4 => ((1 << at.max(1).ilog2()) / 4).max(BLOCK_MIN),
+            BlockSizes::None => PAGE_SIZE,
+            _ => HUGE,
+        }
+    }
+
+    /// The block that `at` lies in.
+    fn block(self, at: u64) -> FrameRange {
+        let size = self.at(at);
+        let start = at & !(size - 1);
+        FrameRange { start, end: start.saturating_add(size) }
+    }
 }
 
 /// Inserts a range into a set of ranges, merging it with its neighbours.
@@ -185,21 +216,50 @@ impl State {
         })
     }
 
-    /// Cuts a range at the borders of huge pages. Each piece with whether it can go back to the host.
+    /// Cuts a range at the borders of blocks. Each piece with whether it can go back to the host.
     fn by_block(&self, start: u64, end: u64) -> Vec<(u64, u64, bool)> {
         let mut pieces: Vec<(u64, u64, bool)> = Vec::new();
-        let mut at = start;
+        let (mut at, mut joins) = (start, false);
         while at < end {
-            let block = at & !(HUGE - 1);
-            let stop = end.min(block.saturating_add(HUGE));
-            let huge = self.huge.contains(&block);
+            let block = self.sizes.block(at);
+            let stop = end.min(block.end);
+            let folio = self.blocks.contains(&block.start);
             match pieces.last_mut() {
-                Some(last) if !huge && last.2 && !self.huge.contains(&last.0) => last.1 = stop,
-                _ => pieces.push((at, stop, !huge || stop - at == HUGE)),
+                Some(last) if !folio && joins => last.1 = stop,
+                _ => pieces.push((at, stop, !folio || stop - at == block.len())),
             }
-            at = stop;
+            (at, joins) = (stop, !folio);
         }
         pieces
+    }
+
+    /// The blocks of a range that are used for the first time, if they are to be folios. They are within the file then.
+    fn new_blocks(&mut self, file: &MemoryFile, range: FrameRange) -> Result<Vec<FrameRange>, Errno> {
+        let end = if self.sizes == BlockSizes::None { file.len() } else { self.sizes.block(range.end - 1).end };
+        if end > self.grown {
+            file.grow(end)?;
+            self.grown = end;
+        }
+        let mut new = Vec::new();
+        let mut at = range.start;
+        while self.sizes != BlockSizes::None && at < range.end {
+            let block = self.sizes.block(at);
+            if self.blocks.insert(block.start) {
+                new.push(block);
+            }
+            at = block.end;
+        }
+        Ok(new)
+    }
+
+    /// Takes note that a block did not become a folio.
+    fn missed(&mut self, block: FrameRange) {
+        self.blocks.remove(&block.start);
+        self.misses += 1;
+        if self.misses >= MISSES_MAX {
+            self.misses = 0;
+            self.sizes = if block.len() < HUGE { BlockSizes::Huge } else { BlockSizes::None };
+        }
     }
 
     fn take(&mut self, from_stale: bool, member: u64, range: FrameRange) {
@@ -218,13 +278,18 @@ impl FrameAllocator {
     /// Hands out `file`, at most `limit` bytes at a time.
     #[must_use]
     pub fn new(file: MemoryFile, limit: u64) -> Arc<FrameAllocator> {
-        let all = [(0, file.len())].into();
-        let clean = if file.huge() { BTreeMap::from([(0, SMALL), (HUGE, file.len())]) } else { all };
-        let usage = Usage { used: 0, stale: 0, limit };
-        let (stale, huge) = (BTreeMap::new(), BTreeSet::new());
-        let state = State { used: BTreeMap::new(), clean, stale, usage, huge, full: STALE_MAX };
-        let misses = AtomicUsize::new(if file.huge() { 0 } else { MISSES_MAX });
-        Arc::new(FrameAllocator { file, state: Mutex::new(rank::FRAMES, state), misses })
+        let state = State {
+            used: BTreeMap::new(),
+            clean: [(0, file.len())].into(),
+            stale: BTreeMap::new(),
+            usage: Usage { used: 0, stale: 0, limit },
+            blocks: BTreeSet::new(),
+            sizes: if file.huge() { BlockSizes::Growing } else { BlockSizes::None },
+            grown: if file.grows() { 0 } else { file.len() },
+            misses: 0,
+            full: STALE_MAX,
+        };
+        Arc::new(FrameAllocator { file, state: Mutex::new(rank::FRAMES, state) })
     }
 
     /// The memory file.
@@ -273,17 +338,13 @@ impl FrameAllocator {
         if let Some((member, range)) =
             State::find(&state.clean, len, options.at).or_else(|| State::find_anywhere(&state.clean, len))
         {
-            state.take(false, member, range);
-            let new = self.new_blocks(&mut state, range);
-            drop(state);
-            return Ok((range, self.bring(range, new)));
+            return self.break_ground(state, member, range);
         }
         drop(state);
         self.trim();
         let mut state = self.state.lock();
         if let Some((member, range)) = State::find_anywhere(&state.clean, len) {
-            state.take(false, member, range);
-            return Ok((range, false));
+            return self.break_ground(state, member, range);
         }
         let (member, range) = State::find_anywhere(&state.stale, len).ok_or(Errno::ENOMEM)?;
         state.take(true, member, range);
@@ -295,25 +356,24 @@ impl FrameAllocator {
         Ok((range, true))
     }
 
-    /// The blocks of a range that are used for the first time, if they are to be huge pages.
-    fn new_blocks(&self, state: &mut State, range: FrameRange) -> Vec<u64> {
-        if self.misses.load(Ordering::Relaxed) >= MISSES_MAX {
-            return Vec::new();
-        }
-        let first = (range.start / HUGE).max(1) * HUGE;
-        (first..range.end).step_by(HUGE as usize).filter(|block| state.huge.insert(*block)).collect()
-    }
-
-    /// Brings blocks in. Says whether the host has memory for all of a range, which is new.
-    fn bring(&self, range: FrameRange, blocks: Vec<u64>) -> bool {
-        for block in blocks {
-            if self.file.bring_huge(block, block.max(range.start)) {
-                self.misses.store(0, Ordering::Relaxed);
-            } else if self.misses.fetch_add(1, Ordering::Relaxed) + 1 >= MISSES_MAX {
-                return false;
+    /// Takes a clean range and brings its blocks in. Says whether the host has memory for all of it.
+    fn break_ground(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        member: u64,
+        range: FrameRange,
+    ) -> Result<(FrameRange, bool), Errno> {
+        let new = state.new_blocks(&self.file, range)?;
+        state.take(false, member, range);
+        let mut filled = state.sizes != BlockSizes::None;
+        drop(state);
+        for block in new {
+            if !self.file.bring(block.start, block.len(), block.start.max(range.start)) {
+                self.state.lock().missed(block);
+                filled = false;
             }
         }
-        range.start >= HUGE && self.misses.load(Ordering::Relaxed) == 0
+        Ok((range, filled))
     }
 
     /// Adds a reference to every frame. The caller must hold one on each.
@@ -373,7 +433,7 @@ impl FrameAllocator {
         }
     }
 
-    /// Gives stale memory back to the host: all but parts of huge pages, unless there are many.
+    /// Gives stale memory back to the host: all but parts of folios, unless there are many.
     pub fn trim(&self) {
         let stale = {
             let mut state = self.state.lock();
@@ -387,7 +447,8 @@ impl FrameAllocator {
             let mut state = self.state.lock();
             if clean {
                 insert_range(&mut state.clean, start, end);
-                state.huge.remove(&(start & !(HUGE - 1)));
+                let block = state.sizes.block(start).start;
+                state.blocks.remove(&block);
             } else {
                 insert_range(&mut state.stale, start, end);
                 state.usage.stale += end - start;
@@ -527,13 +588,40 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_huge_pages_are_kept() {
+    fn blocks_grow_with_what_lies_before_them() {
+        let mut at = 0;
+        while at < HUGE * 16 {
+            let block = BlockSizes::Growing.block(at);
+            assert_eq!((block.start, BlockSizes::Growing.block(block.end - 1)), (at, block));
+            assert!(block.len() == BLOCK_MIN || block.len() * 4 <= at && block.len() <= HUGE);
+            at = block.end;
+        }
+        assert_eq!(BlockSizes::Growing.at(at), HUGE);
+        assert_eq!(BlockSizes::Huge.block(HUGE + 1), FrameRange { start: HUGE, end: 2 * HUGE });
+    }
+
+    /// Of a file of small pages, which has the last of each block before, as if the host had made folios.
+    fn with_folios() -> Arc<FrameAllocator> {
         let fd = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        let frames = FrameAllocator::new(MemoryFile::on(fd, 256 << 20).unwrap(), u64::MAX);
+        let file = MemoryFile::on(fd, 256 << 20).unwrap();
+        let mut at = 0;
+        while at < file.len() {
+            at = BlockSizes::Growing.block(at).end;
+            rustix::io::pwrite(&file, &[0], at - 1).unwrap();
+        }
+        let frames = FrameAllocator::new(file, u64::MAX);
+        frames.state.lock().grown = frames.file.len();
+        frames
+    }
+
+    #[test]
+    fn parts_of_huge_pages_are_kept() {
+        let frames = with_folios();
         let small = frames.alloc(PAGE, AllocOptions::default()).unwrap();
-        let block = frames.alloc(HUGE, AllocOptions::default()).unwrap();
+        let far = AllocOptions { at: Some(4 * HUGE), ..Default::default() };
+        let block = frames.alloc(HUGE, far).unwrap();
         let huge = frames.file.huge();
-        assert_eq!((small.start, frames.state.lock().huge.contains(&HUGE)), (0, huge));
+        assert_eq!((small.start, frames.state.lock().blocks.contains(&block.start)), (0, huge));
         frames.range(block).write(&[1; 2 * PAGE as usize]).unwrap();
         frames.dec(block.slice(0, HUGE / 2));
         frames.trim();
@@ -546,14 +634,14 @@ mod tests {
         frames.dec(block.slice(HUGE / 2, HUGE));
         frames.trim();
         assert_eq!(frames.usage().stale, 0);
-        assert!(frames.state.lock().huge.is_empty());
+        assert_eq!(frames.state.lock().blocks.len(), 1);
         // Many of them are not.
         let many = frames.alloc(2 * PARTS_MAX, AllocOptions::default()).unwrap();
         let kept: Vec<FrameRange> = (0..many.len()).step_by(HUGE as usize).map(|at| many.slice(at, PAGE)).collect();
         kept.iter().for_each(|page| frames.inc(*page));
         frames.dec(many);
         assert_eq!(frames.usage().stale, 0);
-        assert!(frames.state.lock().huge.is_empty());
+        assert_eq!(frames.state.lock().blocks.len(), 1);
         kept.into_iter().for_each(|page| frames.dec(page));
     }
 

@@ -1,12 +1,13 @@
 //! The memory file: one sparse file that backs all anonymous guest memory.
 //!
-//! It is a memfd, or better a file of a tmpfs that gives huge pages where it is asked to: those cost the host a tenth.
+//! It is a memfd, or better a file of a tmpfs that gives large folios and huge pages: those cost the host a fifth to a tenth.
 //! It is mapped whole into the Sentry, once, and never unmapped. [`crate::frames`] says which pages belong to whom.
 
 use crate::fault;
 use crate::guestmem::HostRange;
 use abi::Errno;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::pwrite;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -19,12 +20,13 @@ const MINIMUM_SIZE: u64 = 64 << 20;
 /// Size and alignment of a huge page.
 pub const HUGE: u64 = 2 << 20;
 
-/// A file of fixed size, mapped into the Sentry for ever.
+/// A file mapped into the Sentry for ever, at the most it may come to.
 pub struct MemoryFile {
     fd: OwnedFd,
     base: *mut u8,
     len: u64,
     huge: bool,
+    grows: bool,
 }
 
 // SAFETY: the mapping is only reached through `HostRange`.
@@ -43,13 +45,15 @@ impl MemoryFile {
     /// The host's, if not even a small one can be had.
     pub fn new(len: u64) -> Result<MemoryFile, Errno> {
         let file = MemoryFile::on(create()?, len)?;
+        ftruncate(&file.fd, file.len).map_err(errno)?;
         // The stubs hold this descriptor too; none may change the size under the Sentry's mapping.
         fcntl_add_seals(&file.fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(errno)?;
-        Ok(MemoryFile { huge: false, ..file })
+        Ok(MemoryFile { huge: false, grows: false, ..file })
     }
 
-    /// The same in an empty file of a tmpfs with `huge=advise`. It can't be sealed: that no stub changes its size is left to their
-    /// filters, which keep them from any call that could.
+    /// The same in an empty file of a tmpfs with `huge=within_size`. Nothing of it may be used before [`MemoryFile::grow`]: its size
+    /// tells the host how large the folios may be that it makes. It can't be sealed: that no stub changes its size is left to
+    /// their filters, which keep them from any call that could.
     ///
     /// # Errors
     /// The same.
@@ -61,12 +65,12 @@ impl MemoryFile {
         let mut few = false;
         let base = loop {
             let smaller = (len / 2) & !(abi::PAGE_SIZE - 1);
-            match size_and_map(&fd, len) {
+            match map(&fd, len) {
                 Ok(base) if few && smaller >= MINIMUM_SIZE => {
                     // SAFETY: the mapping was just made, and nobody has its address.
                     unsafe { munmap(base.cast(), usize::try_from(len).unwrap_or(usize::MAX)) }.map_err(errno)?;
                     len = smaller;
-                    break size_and_map(&fd, len)?;
+                    break map(&fd, len)?;
                 }
                 Ok(base) => break base,
                 Err(_) if smaller >= MINIMUM_SIZE => len = smaller,
@@ -74,7 +78,7 @@ impl MemoryFile {
             }
             few = true;
         };
-        Ok(MemoryFile { fd, base, len, huge: base.addr().is_multiple_of(HUGE as usize) })
+        Ok(MemoryFile { fd, base, len, huge: base.addr().is_multiple_of(HUGE as usize), grows: true })
     }
 
     /// Its size in bytes.
@@ -104,25 +108,35 @@ impl MemoryFile {
         unsafe { HostRange::from_raw(self.base.wrapping_add(offset as usize), len as usize, true) }
     }
 
-    /// Whether it may have huge pages.
+    /// Whether it is empty at first, and must [`MemoryFile::grow`].
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.grows
+    }
+
+    /// Whether it may have large folios.
     #[must_use]
     pub fn huge(&self) -> bool {
         self.huge
     }
 
-    /// Has the host give a huge page for the range of that size and alignment at `offset`, by writing a zero to `own`, a byte in it which
-    /// is the caller's and is zero. Says whether it did.
-    pub fn bring_huge(&self, offset: u64, own: u64) -> bool {
-        if !self.huge || !offset.is_multiple_of(HUGE) || offset.checked_add(HUGE).is_none_or(|end| end > self.len) {
+    /// Makes the file end at `end`, which is not before its present end.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn grow(&self, end: u64) -> Result<(), Errno> {
+        ftruncate(&self.fd, end.min(self.len)).map_err(errno)
+    }
+
+    /// Has the host give one folio for `unit` bytes at `offset`, by writing a zero to `own`, a byte in it which is the caller's and is
+    /// zero: the host makes it as large as fits into the file there. Says whether it did.
+    pub fn bring(&self, offset: u64, unit: u64, own: u64) -> bool {
+        if !self.huge || offset.checked_add(unit).is_none_or(|end| end > self.len) {
             return false;
         }
-        // SAFETY: advice on a part of our mapping changes none of its bytes.
-        let advised = unsafe {
-            libc::madvise(self.base.wrapping_add(offset as usize).cast(), HUGE as usize, libc::MADV_HUGEPAGE) == 0
-        };
         let mut last = [0];
-        if advised && self.range(own, 1).write(&[0]).is_ok() {
-            self.resident(offset + HUGE - abi::PAGE_SIZE, &mut last);
+        if pwrite(&self.fd, &[0], own) == Ok(1) {
+            self.resident(offset + unit - abi::PAGE_SIZE, &mut last);
         }
         last == [1]
     }
@@ -172,8 +186,7 @@ fn create() -> Result<OwnedFd, Errno> {
     }
 }
 
-fn size_and_map(fd: &OwnedFd, len: u64) -> Result<*mut u8, Errno> {
-    ftruncate(fd, len).map_err(errno)?;
+fn map(fd: &OwnedFd, len: u64) -> Result<*mut u8, Errno> {
     let length = usize::try_from(len).map_err(|_| Errno::ENOMEM)?;
     let flags = MapFlags::SHARED | MapFlags::NORESERVE;
     // SAFETY: a new mapping at an address of the host's choice touches no existing memory.

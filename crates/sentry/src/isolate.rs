@@ -117,7 +117,7 @@ fn empty_directory(first: Option<&OwnedFd>) -> io::Result<OwnedFd> {
 /// memory that guests may have is counted when it is given to them.
 fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&fs, "huge", "advise")?;
+    fsconfig_set_string(&fs, "huge", "within_size")?;
     fsconfig_set_string(&fs, "size", "0")?;
     fsconfig_set_string(&fs, "mode", "0700")?;
     fsconfig_create(&fs)?;
