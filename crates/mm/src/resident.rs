@@ -24,9 +24,9 @@ const RUN_WHOLE: u64 = 256 << 10;
 /// much when an address space is badly fragmented.
 pub(crate) const COPY_MIN: u64 = 16 << 10;
 const COPY_MAX: u64 = 64 << 10;
-/// What counts as around a write to data, and which share of what was copied there is copied once more.
+/// What counts as around a write to data, and the most that is copied of that.
 const DATA_NEAR: u64 = 256 << 10;
-const DATA_SHARE: u64 = 2;
+const DATA_MAX: u64 = 256 << 10;
 const COPY_FRAGMENTED: u64 = 1 << 20;
 const FRAGMENTED: usize = 16 << 10;
 /// How far a stack grows at once where it may.
@@ -37,18 +37,18 @@ const AROUND_RUNS: usize = 16;
 const ALL_RUNS: usize = 64;
 
 /// How much to copy at a write to `addr`, in the shared pages `run`: as much as goes on from what was copied just before it;
-/// in a program's or library's data, where writes are all over the place, a share of what was copied around it.
+/// in a program's or library's data, where writes are all over the place, as much again as was copied around it.
 fn copied_near(state: &State, addr: u64, kind: Kind, vma: &Range<u64>, run: &Range<u64>) -> u64 {
     let own = |(start, run): (u64, &Run)| if run.kind == Kind::Own { run.end - start } else { 0 };
     let before = state.runs.ending_at(clip(block(addr, COPY_MIN), run).start).map_or(0, own);
-    let near = match kind {
+    let (near, most) = match kind {
         Kind::File => {
             let near = clip(addr.saturating_sub(DATA_NEAR)..addr.saturating_add(DATA_NEAR), vma);
-            state.runs.overlapping(near).map(own).sum::<u64>() / DATA_SHARE
+            (state.runs.overlapping(near).map(own).sum::<u64>(), DATA_MAX)
         }
-        _ => 0,
+        _ => (0, COPY_MAX),
     };
-    before.max(near).clamp(COPY_MIN, COPY_MAX).next_power_of_two()
+    before.max(near).clamp(COPY_MIN, most).next_power_of_two()
 }
 
 /// The mapping that a fault lies in.
