@@ -101,7 +101,8 @@ impl Bench {
         let vizor = self.vizor.display().to_string();
         let sandbox = [vizor.as_str(), "do", "--"];
         let mut row = |name: &str, unit, limit, one: &dyn Fn(&[&str]) -> Option<f64>| {
-            let times = |program: &[&str]| median((0..self.rounds).map(|_| one(program).unwrap_or(f64::NAN)).collect());
+            let times =
+                |program: &[&str]| median((0..self.calls.least).map(|_| one(program).unwrap_or(f64::NAN)).collect());
             let (native, vizor) = (times(&[]), times(&sandbox));
             self.report.add(Row { name: name.to_owned(), kind: Kind::Sandbox, unit, native, vizor, limit });
         };

@@ -13,8 +13,11 @@ use report::{Baseline, Kind, Report, Row};
 use rows::{CALLERS, CALLS, Limit, PROGRAMS, Program, Tasks};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vizor_tests::build;
+
+/// How long a program's row may go on measuring.
+const PROGRAM_TIME: Duration = Duration::from_secs(4);
 
 /// The figure that a workload prints.
 fn figure(mut command: Command) -> f64 {
@@ -27,7 +30,8 @@ struct Bench {
     vizor: PathBuf,
     workloads: PathBuf,
     filters: Vec<String>,
-    rounds: usize,
+    calls: Rounds,
+    programs: Rounds,
     report: Report,
 }
 
@@ -43,13 +47,28 @@ enum Cores {
     One,
 }
 
-/// The native figure: the median, and of several tasks' rows the median of the better placement.
-fn native(tasks: Tasks, rounds: usize, one: impl Fn(Cores) -> f64) -> f64 {
-    let on = |cores| median((0..rounds).map(|_| one(cores)).collect());
-    match tasks {
-        Tasks::One => on(Cores::All),
-        Tasks::Several => on(Cores::All).min(on(Cores::One)),
+/// How often each side runs: `least` times, and more within the time, up to the most.
+#[derive(Clone, Copy)]
+struct Rounds {
+    least: usize,
+    most: usize,
+    time: Duration,
+}
+
+/// The medians of the native figure and of Vizor's; natively, of several tasks' rows, that of the better placement. All take
+/// turns, so that the machine's moods of some seconds are each side's.
+fn compare(rounds: Rounds, tasks: Tasks, native: impl Fn(Cores) -> f64, vizor: impl Fn() -> f64) -> (f64, f64) {
+    let (mut all, mut one, mut sandboxed) = (Vec::new(), Vec::new(), Vec::new());
+    let started = Instant::now();
+    while all.len() < rounds.least || all.len() < rounds.most && started.elapsed() < rounds.time {
+        all.push(native(Cores::All));
+        if tasks == Tasks::Several {
+            one.push(native(Cores::One));
+        }
+        sandboxed.push(vizor());
     }
+    let native = if one.is_empty() { median(all) } else { median(all).min(median(one)) };
+    (native, median(sandboxed))
 }
 
 impl Bench {
@@ -61,17 +80,17 @@ impl Bench {
         if !self.wants(name) {
             return;
         }
-        let native = native(tasks, self.rounds, |cores| {
+        let native = |cores| {
             let mut command = Command::new(&self.workloads);
             command.arg(name).args((cores == Cores::One).then_some("one-core"));
             figure(command)
-        });
+        };
         let sandboxed = || {
             let mut command = Command::new(&self.vizor);
             command.args(["do", "--"]).arg(&self.workloads).arg(name);
             figure(command)
         };
-        let vizor = median((0..self.rounds).map(|_| sandboxed()).collect());
+        let (native, vizor) = compare(self.calls, tasks, native, sandboxed);
         let (name, limit) = (name.to_owned(), Limit::Ratio(limit));
         self.report.add(Row { name, kind, unit: "ns", native, vizor, limit });
     }
@@ -87,8 +106,8 @@ impl Bench {
             figure(command)
         };
         let sandbox = ["do", "--no-patching", "--"];
-        let native = median((0..self.rounds).map(|_| one(&self.workloads, &[])).collect());
-        let vizor = median((0..self.rounds).map(|_| one(&self.vizor, &sandbox)).collect());
+        let native = |_| one(&self.workloads, &[]);
+        let (native, vizor) = compare(self.calls, Tasks::One, native, || one(&self.vizor, &sandbox));
         let (name, kind, limit) = ("getppid-trapped".to_owned(), Kind::Sandbox, rows::TRAPPED);
         self.report.add(Row { name, kind, unit: "ns", native, vizor, limit });
     }
@@ -115,12 +134,12 @@ impl Bench {
         if !self.wants(program.name) {
             return;
         }
-        let native = native(program.tasks, self.rounds, |cores| match cores {
+        let native = |cores| match cores {
             Cores::All => Bench::timed(&mut Command::new("bash"), program),
             Cores::One => Bench::timed(Command::new("taskset").args(["-c", "0", "bash"]), program),
-        });
+        };
         let sandboxed = || Bench::timed(Command::new(&self.vizor).args(["do", "--", "bash"]), program);
-        let vizor = median((0..self.rounds).map(|_| sandboxed()).collect());
+        let (native, vizor) = compare(self.programs, program.tasks, native, sandboxed);
         let (name, limit) = (program.name.to_owned(), Limit::Ratio(program.limit));
         self.report.add(Row { name, kind: Kind::Program, unit: "ms", native, vizor, limit });
     }
@@ -151,7 +170,7 @@ fn fail(why: &str) -> ! {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let (mut json, mut filters, mut rounds) = (None, Vec::new(), 3);
+    let (mut json, mut filters, mut quick) = (None, Vec::new(), false);
     let mut baseline = build::workspace().join("tests/bench/baseline.json");
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| fail(&format!("{arg} needs a value")));
@@ -159,7 +178,7 @@ fn main() {
             "--json" => json = Some(value()),
             "--baseline" => baseline = value().into(),
             "--filter" => filters.push(value()),
-            "--quick" => rounds = 1,
+            "--quick" => quick = true,
             other => fail(&format!("unknown argument {other}; takes --json, --baseline, --filter, --quick")),
         }
     }
@@ -169,7 +188,10 @@ fn main() {
     let report = Report { rows: Vec::new(), baseline: read(&baseline) };
     let vizor = build::vizor_binary().expect("vizor builds");
     let workloads = build::bench_workloads().expect("the workloads build");
-    let mut bench = Bench { vizor, workloads, filters, rounds, report };
+    let once = Rounds { least: 1, most: 1, time: Duration::ZERO };
+    let calls = if quick { once } else { Rounds { least: 3, most: 3, ..once } };
+    let programs = if quick { once } else { Rounds { least: 5, most: 25, time: PROGRAM_TIME } };
+    let mut bench = Bench { vizor, workloads, filters, calls, programs, report };
     bench.run();
     if let Some(path) = json {
         std::fs::write(&path, bench.report.json()).unwrap_or_else(|e| fail(&format!("cannot write {path}: {e}")));
