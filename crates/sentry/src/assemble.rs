@@ -27,6 +27,7 @@ use rustix::fs::{major, minor};
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
+use systrap::HostFiles;
 use vfs::ops::OpenHow;
 use vfs::{
     At, Credentials, Dentry, FileSystem, FileType, Mount, MountFlags, MountNamespace, OpenFile, OpenFlags, PathRef,
@@ -37,14 +38,14 @@ fn failed(what: &str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::ours(format!("{what}: {}", describe(errno)))
 }
 
-/// Prepares the platform, without a process yet. `maps` is this process's `/proc/self/maps`.
+/// Prepares the platform, without a process yet.
 ///
 /// # Errors
 /// What the host lacks.
-pub fn prepare(maps: File, spec: &Spec) -> Result<systrap::Prepared, Failure> {
+pub fn prepare(host: HostFiles, spec: &Spec) -> Result<systrap::Prepared, Failure> {
     // What is traced must come to the kernel.
     let options = systrap::Options { patch: spec.patching, serve: spec.strace.is_none() };
-    systrap::Systrap::prepare(maps, options).map_err(cannot_run)
+    systrap::Systrap::prepare(host, options).map_err(cannot_run)
 }
 
 /// Begins to start it: its first process is a copy of this one.

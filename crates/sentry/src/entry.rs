@@ -80,9 +80,9 @@ fn bind_to_command(terminal: Option<(OwnedFd, Kept)>, control: &Channel) -> Resu
 
 /// Gives up what only the start needs, and returns the directories of the host that are left, and the platform.
 fn confine(spec: &Spec, network: Network) -> Result<(Trees, systrap::Prepared), Failure> {
-    let (trees, maps) = isolate::open_trees(spec)?;
+    let (trees, host) = isolate::open_trees(spec)?;
     isolate::raise_limits()?;
-    let platform = assemble::prepare(maps, spec)?;
+    let platform = assemble::prepare(host, spec)?;
     // Not later: to let go of the old root is to wait for all cores, for 10 ms if one of them is making a network
     // namespace.
     network.enter()?;

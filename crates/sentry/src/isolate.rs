@@ -18,6 +18,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use systrap::HostFiles;
 
 /// The host directories that the guest sees, each a tree of mounts of its own.
 pub struct Trees {
@@ -127,13 +128,14 @@ fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?, mount))
 }
 
-/// Opens what the specification names, with all that is mounted below, and this process's `/proc/self/maps`.
+/// Opens what the specification names, with all that is mounted below, and what the platform wants of the host.
 ///
 /// # Errors
 /// With the directory's name.
-pub fn open_trees(spec: &Spec) -> Result<(Trees, std::fs::File), Failure> {
+pub fn open_trees(spec: &Spec) -> Result<(Trees, HostFiles), Failure> {
     let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Failure::ours(format!("cannot read /proc/self/maps: {error}; is /proc mounted?")))?;
+    let load = open("/proc/loadavg", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok();
     let mut empty = None;
     for name in OWN {
         cover(&spec.rootfs, name, &mut empty)
@@ -147,7 +149,7 @@ pub fn open_trees(spec: &Spec) -> Result<(Trees, std::fs::File), Failure> {
         memory_mount,
         empty,
     };
-    Ok((trees, maps.into()))
+    Ok((trees, HostFiles { maps: maps.into(), load: load.map(Into::into) }))
 }
 
 /// Replaces the root by an empty file system that can't be written, and lets go of the old one.

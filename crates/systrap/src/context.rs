@@ -20,6 +20,7 @@ use crate::shared::Shared;
 use crate::stay::Stay;
 use crate::stub::{Stub, Thread};
 use crate::text::Entry;
+use crate::watch::Core;
 use crate::zygote::INTERRUPT;
 use abi::Errno;
 use core::cell::{Cell, RefCell};
@@ -170,8 +171,10 @@ impl SystrapContext {
         }
         let core = stub.core();
         let running = &core.running;
-        let futex_looks = self.linger.get_mut().futex_looks(&core.lingerers, running.load(Ordering::Relaxed));
-        let spins = self.may_spin(&stub, give == TURN_GUEST);
+        let strangers = core.load.strangers(|| self.sandbox_runs(core));
+        let others = running.load(Ordering::Relaxed) + strangers;
+        let futex_looks = self.linger.get_mut().futex_looks(&core.lingerers, others);
+        let spins = self.may_spin(&stub, give == TURN_GUEST, strangers);
         let alone = running.fetch_add(1, Ordering::Relaxed) == 0;
         let result = match spins {
             true => self.spin(&stub, give, futex_looks),
@@ -237,6 +240,12 @@ impl SystrapContext {
         result
     }
 
+    /// How many threads of the sandbox run, the caller and its stub among them.
+    fn sandbox_runs(&self, core: &Core) -> usize {
+        let stub = self.stub.shared().u32(self.head + STUB_WAITS).load(Ordering::Relaxed) == 0;
+        1 + usize::from(stub) + core.run()
+    }
+
     /// Gives the stub its turn; returns whether it slept, and must be woken.
     fn give<'a>(&mut self, shared: &'a Shared, give: u32) -> (&'a AtomicU32, bool) {
         let turn = shared.u32(self.head + TURN);
@@ -264,7 +273,7 @@ impl SystrapContext {
 
     /// Whether the next hand-over is to be by spinning, and there are cores for it. If there are not, a `patient` caller
     /// waits for them, for a while.
-    fn may_spin(&mut self, stub: &Stub, patient: bool) -> bool {
+    fn may_spin(&mut self, stub: &Stub, patient: bool, strangers: usize) -> bool {
         let core = stub.core();
         // It is woken on this core: on the other, which would take longer, the new process begins.
         if self.dismissed.take() {
@@ -276,7 +285,13 @@ impl SystrapContext {
             return false;
         }
         let others = || core.running.load(Ordering::Relaxed) + core.lingerers.lingering();
-        if others() + core.crowd.waiting() + 1 < core.cores {
+        let here = others() + core.crowd.waiting();
+        if here == 0 && strangers + 1 >= core.cores {
+            // The two of us would seldom have a core each at the same time.
+            self.ticket.give_back(&core.crowd);
+            return false;
+        }
+        if here + 1 < core.cores {
             return true;
         }
         if !patient {
@@ -583,8 +598,8 @@ impl Context for SystrapContext {
         self.slept.set(true);
         self.stay.borrow_mut().leave(self.linger.borrow_mut().mover());
         let core = self.stub.core();
-        let running = core.running.load(Ordering::Relaxed);
-        self.linger.borrow_mut().wait(&core.lingerers, running, ended);
+        let others = core.running.load(Ordering::Relaxed) + core.load.strangers(|| self.sandbox_runs(core));
+        self.linger.borrow_mut().wait(&core.lingerers, others, ended);
     }
 
     fn renew(&mut self) {

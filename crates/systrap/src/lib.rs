@@ -49,6 +49,7 @@ mod frame;
 mod layout;
 mod life;
 mod linger;
+mod load;
 mod local;
 mod mapper;
 mod pace;
@@ -78,6 +79,7 @@ use core::ops::Range;
 use fpu::Format;
 use host::guestmem::HostRange;
 use platform::{AddressSpace, Context, FutexWaiters, Gone, MapOp, Patcher, Patches, Platform};
+use std::fs::File;
 use std::sync::Arc;
 use stub::Stub;
 use watch::Core;
@@ -91,6 +93,14 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.core.stop();
     }
+}
+
+/// What the host tells of itself.
+pub struct HostFiles {
+    /// This process's `/proc/self/maps`.
+    pub maps: File,
+    /// `/proc/loadavg`, if there is one.
+    pub load: Option<File>,
 }
 
 /// What may be left out.
@@ -162,18 +172,18 @@ impl Systrap {
     /// # Errors
     /// If the host lacks what the platform needs.
     pub fn new() -> Result<Arc<Systrap>, StartError> {
-        let maps = std::fs::File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
-        Systrap::prepare(maps, Options::default())?.start()?.finish()
+        let maps = File::open("/proc/self/maps").map_err(|_| StartError::Missing("/proc/self/maps"))?;
+        let host = HostFiles { maps, load: File::open("/proc/loadavg").ok() };
+        Systrap::prepare(host, Options::default())?.start()?.finish()
     }
 
-    /// The same by steps, for a process that has something to do between and will not see `/proc` any more: `maps` is
-    /// its `/proc/self/maps`.
+    /// The same by steps, for a process that has something to do between and will not see `/proc` any more.
     ///
     /// # Errors
     /// As [`Systrap::new`].
-    pub fn prepare(maps: std::fs::File, options: Options) -> Result<Prepared, StartError> {
+    pub fn prepare(host: HostFiles, options: Options) -> Result<Prepared, StartError> {
         let format = Format::detect().ok_or(StartError::Missing("XSAVE, or its state is too large"))?;
-        Ok(Prepared { prepared: watch::Prepared::new(maps, options)?, format })
+        Ok(Prepared { prepared: watch::Prepared::new(host, options)?, format })
     }
 }
 

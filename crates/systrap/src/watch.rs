@@ -1,11 +1,11 @@
 //! The platform's own thread: parent of all stubs, which sees them die, reaps them, and keeps a few ready.
 
-use crate::Options;
 use crate::arena::Arena;
 use crate::crowd::Crowd;
 use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::linger::Cores;
+use crate::load::Load;
 use crate::local::Waiters;
 use crate::mapper::{Call, Channel, Proof};
 use crate::pace::{Mover, OneCore};
@@ -13,6 +13,7 @@ use crate::shared::Shared;
 use crate::stub::Stub;
 use crate::text::{Entry, STUB_CLONE};
 use crate::zygote::{self, Plan, Region, StartError};
+use crate::{HostFiles, Options};
 use abi::Errno;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use host::elsewhere::Thread;
@@ -25,6 +26,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_open, pidfd_send_signal, waitid,
 };
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::{Arc, Weak, mpsc};
 
 /// Stubs kept ready at most: for two programs, of which one forks, and one that is only taken to be the zygote's heir.
@@ -91,6 +93,9 @@ pub struct Core {
     /// Those of them that run at present.
     pub running: Arc<AtomicUsize>,
     pub cores: usize,
+    pub load: Load,
+    /// Whether this thread, or the zygote for it, does something.
+    works: AtomicBool,
     pub crowd: Crowd,
     pub lingerers: Cores,
     /// `None` until it has started, and once the platform has stopped.
@@ -133,10 +138,10 @@ pub struct Prepared {
 
 impl Prepared {
     /// Makes what needs no other thread or process.
-    pub fn new(maps: std::fs::File, options: Options) -> Result<Prepared, StartError> {
-        let plan = zygote::plan(maps)?;
+    pub fn new(files: HostFiles, options: Options) -> Result<Prepared, StartError> {
+        let plan = zygote::plan(files.maps)?;
         let page = waiters_file().map_err(host("memfd_create"))?;
-        let core = Arc::new(Core::new(&plan, &page, options)?);
+        let core = Arc::new(Core::new(&plan, &page, files.load, options)?);
         Ok(Prepared { core, plan, page, arena: Arena::new().map_err(host("a stub's memory"))? })
     }
 
@@ -160,7 +165,7 @@ impl Prepared {
 }
 
 impl Core {
-    fn new(plan: &Plan, page: &OwnedFd, options: Options) -> Result<Core, StartError> {
+    fn new(plan: &Plan, page: &OwnedFd, load: Option<File>, options: Options) -> Result<Core, StartError> {
         let cores = host::elsewhere::cores().map_or(1, |cores| cores.count() as usize);
         let waiters = Arc::new(Waiters(Shared::map(page.as_fd(), WAITERS_LEN).map_err(host("mmap"))?));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("epoll_create"))?;
@@ -173,6 +178,8 @@ impl Core {
             contexts: AtomicUsize::new(0),
             running: Arc::new(AtomicUsize::new(0)),
             cores,
+            load: Load::new(load),
+            works: AtomicBool::new(true),
             crowd: Crowd::new(cores),
             lingerers: Cores::new(cores),
             zygote: Mutex::new(rank::ADDRESS_SPACE, None),
@@ -187,6 +194,12 @@ impl Core {
             stop: AtomicBool::new(false),
             next: AtomicU64::new(WAKE + 1),
         })
+    }
+
+    /// How many threads of the sandbox run at most, but for what one guest thread and its Sentry thread do.
+    pub fn run(&self) -> usize {
+        let pairs = self.running.load(Ordering::Relaxed);
+        2 * pairs + self.lingerers.lingering() + usize::from(self.works.load(Ordering::Relaxed))
     }
 
     /// Makes the zygote, on the platform's thread.
@@ -335,7 +348,9 @@ impl Core {
             let early = !late && self.taken.load(Ordering::Relaxed) <= 1;
             self.fill_pool(early);
             events.clear();
+            self.works.store(false, Ordering::Relaxed);
             let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), early.then_some(&FIRST));
+            self.works.store(true, Ordering::Relaxed);
             late |= early && events.is_empty();
             for event in &events {
                 match event.data.u64() {
@@ -426,7 +441,7 @@ mod tests {
     fn all_cores_count_though_it_starts_on_one() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let maps = std::fs::File::open("/proc/self/maps").unwrap();
-        let prepared = Prepared::new(maps, Options::default()).unwrap();
+        let prepared = Prepared::new(HostFiles { maps, load: None }, Options::default()).unwrap();
         let core = Arc::clone(&prepared.core);
         prepared.start().unwrap().recv().unwrap().unwrap();
         assert_eq!(core.cores, cores);

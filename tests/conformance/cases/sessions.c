@@ -230,6 +230,8 @@ CASE(tiocnotty_by_the_leader)
 		gate_open(&ready);
 		take_signal(SIGHUP);
 		take_signal(SIGCONT);
+		for (int fd; (fd = open("/dev/tty", O_RDWR)) >= 0; close(fd))
+			sleep_ms(1); /* the signals come first */
 		EXPECT_ERRNO(open("/dev/tty", O_RDWR), ENXIO);
 	}
 	gate_wait(&ready);
