@@ -12,6 +12,7 @@ use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
 use crate::frame::{Cause, Frame};
 use crate::layout::*;
+use crate::lender::Lender;
 use crate::linger::Linger;
 use crate::local::Local;
 use crate::pace::{Mover, Pace};
@@ -99,6 +100,7 @@ pub struct SystrapContext {
     passing: Passing,
     mover: Mover,
     stay: RefCell<Stay>,
+    lender: Arc<Lender>,
     /// The registers as the frame has them.
     seen: Option<Registers>,
     /// The stub waits with a call and no frame.
@@ -137,9 +139,10 @@ impl SystrapContext {
         let (pace, mover) = (Pace::new(), Mover::new(tid));
         let local = Arc::new(Local::new(&stub, slot, format));
         stub.core().contexts.fetch_add(1, Ordering::Relaxed);
+        let head = Stub::block(slot) + HEAD;
         SystrapContext {
             slot,
-            head: Stub::block(slot) + HEAD,
+            head,
             frame,
             flag,
             format,
@@ -149,6 +152,7 @@ impl SystrapContext {
             passing: Passing::new(),
             mover,
             stay: RefCell::new(Stay::default()),
+            lender: Lender::new(stub.id(), head),
             seen: None,
             call: false,
             result: None,
@@ -165,6 +169,7 @@ impl SystrapContext {
     /// Gives the guest its turn, and waits until it is ours again. Returns what `TURN` is then.
     fn run(&mut self, give: u32) -> Result<u32, Gone> {
         let stub = Arc::clone(&self.stub);
+        self.lender.goes();
         if self.slept.take() {
             self.pace.slept();
             self.linger.get_mut().over();
@@ -181,6 +186,9 @@ impl SystrapContext {
             false => self.pass(&stub, give, futex_looks, alone),
         };
         running.fetch_sub(1, Ordering::Relaxed);
+        if spins && result.is_ok() {
+            self.lender.waits();
+        }
         result
     }
 
@@ -308,6 +316,7 @@ impl SystrapContext {
 
     /// It will take long until the stub has its turn: its core is wanted by others.
     fn let_sleep(&self) {
+        self.lender.goes();
         self.set_ways(Ways { spins: 0, passes: 0, ..self.ways.get() });
     }
 
@@ -631,6 +640,7 @@ impl Context for SystrapContext {
 
 impl Drop for SystrapContext {
     fn drop(&mut self) {
+        self.lender.goes();
         self.stub.core().contexts.fetch_sub(1, Ordering::Relaxed);
         if self.stub.core().crowd.waiting() > 0 {
             self.let_sleep();

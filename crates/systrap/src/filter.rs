@@ -19,12 +19,12 @@ fn high(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
-/// What guest threads may call: a futex in a context block, and `rt_sigreturn` and `sched_yield` from the places in the
-/// stub that do it (the guests' own calls are the kernel's business).
+/// What guest threads may call: a futex in a context block, a wake of the mapper, and `rt_sigreturn` and `sched_yield` from
+/// the places in the stub that do it (the guests' own calls are the kernel's business).
 pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     let mut p = Program::new();
     let (trap, futex, sigreturn) = (p.label(), p.label(), p.label());
-    let (sched_yield, guests_yield) = (p.label(), p.label());
+    let (contexts, sched_yield) = (p.label(), p.label());
     p.load(Word::Arch);
     p.jump_unless(Test::Eq(ARCH_X86_64), trap);
     p.load(Word::Number);
@@ -36,7 +36,14 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.load(Word::ArgHigh(0));
     p.jump_unless(Test::Eq(high(base)), trap);
     p.load(Word::ArgLow(0));
-    p.jump_unless(Test::Ge(low(base + CONTEXTS as u64)), trap);
+    p.jump_if(Test::Ge(low(base + CONTEXTS as u64)), contexts);
+    // Who waits where the mapper does would pass for it: wake only.
+    p.jump_unless(Test::Ge(low(base + (COMMAND + CMD_SEQ) as u64)), trap);
+    p.jump_if(Test::Ge(low(base + (COMMAND + CMD_SEQ + 8) as u64)), trap);
+    p.load(Word::ArgLow(1));
+    p.jump_unless(Test::Eq(libc::FUTEX_WAKE as u32), trap);
+    p.ret(libc::SECCOMP_RET_ALLOW);
+    p.place(contexts);
     p.jump_if(Test::Ge(low(base + REGION_LEN as u64)), trap);
     p.load(Word::ArgLow(1));
     // Wait and wake only: a requeue could move a waiter.
@@ -45,8 +52,11 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.place(sigreturn);
     check_place(&mut p, base, Entry::Resume, trap);
     p.place(sched_yield);
-    check_place(&mut p, base, Entry::Pass, guests_yield);
-    p.place(guests_yield);
+    for entry in [Entry::Pass, Entry::Mapped, Entry::MappedCall] {
+        let next = p.label();
+        check_place(&mut p, base, entry, next);
+        p.place(next);
+    }
     check_place(&mut p, base, Entry::Yield, trap);
     p.place(trap);
     p.ret(libc::SECCOMP_RET_TRAP);

@@ -60,10 +60,8 @@ pub const FILE_CONTEXTS: usize = 0x8000;
 pub const FILE_LEN: usize = FILE_CONTEXTS + MAX_CONTEXTS * BLOCK;
 
 // The command page.
-/// The batch's number; the mapper sleeps on it.
+/// Two words with the batch's number. A mapper that is done with an even batch sleeps on the first, else on the second.
 pub const CMD_SEQ: usize = 0;
-/// Where a mapper that is known to sleep is moved; see `mapper`.
-pub const CMD_ASLEEP: usize = 4;
 /// Calls in the batch.
 pub const CMD_COUNT: usize = 8;
 /// Whether the Sentry sleeps until the batch is done.
@@ -137,6 +135,11 @@ pub const RAISED_VECTOR: usize = 648;
 pub const VECTOR_MAGIC: usize = 656;
 pub const VECTOR_FEATURES: usize = 664;
 pub const VECTOR_SIZE: usize = 672;
+/// The core that the thread was on when it last came with a frame; other bits are not ours.
+pub const CORE: usize = 680;
+pub const CORE_MASK: u32 = 0xfff;
+/// The selector whose limit the host has set to that.
+pub const CORE_SELECTOR: u32 = 0x7b;
 /// The signal mask.
 pub const MASK: usize = 528;
 /// Of the call that is under way: where it returns to, the flags, its result.
@@ -162,6 +165,8 @@ pub const TURN_GUEST: u32 = 1;
 pub const TURN_SENTRY_CALL: u32 = 2;
 /// The stub is to come again, with a signal frame.
 pub const TURN_RAISE: u32 = 3;
+/// The stub is to wake the mapper, to leave it the core, and to wait on.
+pub const TURN_MAP: u32 = 5;
 
 // `si_code` of the frames that the stub makes, which have the interrupt's number; the host's own are negative.
 /// The thread stops behind a call, or in the one that the kernel serves.
@@ -171,5 +176,5 @@ pub const CODE_CALL: i32 = 2;
 /// It has been interrupted while it waited.
 pub const CODE_HELD: i32 = 3;
 
-const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + VECTOR_SIZE < BLOCK);
+const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + CORE < BLOCK);
 const _: () = assert!(RESP_RESULTS + 8 * MAX_CALLS <= RESPONSE_LEN);

@@ -7,14 +7,14 @@
 //! - [`layout`](self): addresses; `text`: the stub's code; `filter`: its seccomp programs.
 //! - `zygote`: the first process; `watch`: the thread that owns and watches all of them, and the pool.
 //! - `stub`, `arena`, `mapper`, `ranges`: an address space; `context`, `frame`, `fpu`: a guest thread; `pace`, `crowd`: how both sides hand over;
-//!   `stay`: on which core; `linger`: how a task waits for another.
+//!   `stay`: on which core; `linger`: how a task waits for another; `lender`: on which core the mapper runs.
 //!
 //! Locks: `ADDRESS_SPACE` for a stub's mapper and the zygote's, `LEAF` for the pool and the table of processes.
 //!
 //! # Trust
 //! A guest can run any instruction in its stub, jump anywhere in it and write its response page and context blocks.
-//! What holds nevertheless: its threads can make no system call but `futex` on context blocks (wait and wake) and one
-//! `rt_sigreturn`; the mapper takes commands only from a page that is read-only in the stub and has no state in memory;
+//! What holds nevertheless: its threads can make no system call but `futex` on context blocks (wait and wake) and on
+//! the words where the mapper sleeps (wake), and one `rt_sigreturn`; the mapper takes commands only from a page that is read-only in the stub and has no state in memory;
 //! that a batch is done is proved by the host's futex queue (see `mapper`); the Sentry reads each shared word once,
 //! checks offsets, and waits for nothing without a limit, but for guest code that has not been asked to stop. A stub
 //! that does not answer an interrupt in time is killed. Host threads of dropped contexts are kept, parked, for later
@@ -47,6 +47,7 @@ mod filter;
 mod fpu;
 mod frame;
 mod layout;
+mod lender;
 mod life;
 mod linger;
 mod load;

@@ -63,7 +63,19 @@ impl Mover {
 
     /// Binds the thread, which is about to be woken, to the core of the caller, which is about to sleep.
     pub fn bring_here(&mut self) {
-        let core = sched_getcpu();
+        self.bind(sched_getcpu());
+    }
+
+    /// Binds the thread to a core, if there is such a one.
+    pub fn bring_to(&mut self, core: usize) -> bool {
+        let there = core < CpuSet::MAX_CPU && cores().is_some_and(|all| all.is_set(core));
+        if there {
+            self.bind(core);
+        }
+        there
+    }
+
+    fn bind(&mut self, core: usize) {
         if self.place != Place::Core(core) && core < CpuSet::MAX_CPU {
             let mut set = CpuSet::new();
             set.set(core);

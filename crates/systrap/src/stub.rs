@@ -5,6 +5,7 @@ use crate::context::SystrapContext;
 use crate::fpu::Format;
 use crate::frame::Frame;
 use crate::layout::*;
+use crate::lender::Lender;
 use crate::life::Life;
 use crate::mapper::{Call, Channel, Proof};
 use crate::ranges::Ranges;
@@ -54,6 +55,11 @@ impl Stub {
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
         let patches = Mutex::new(rank::LEAF, Arc::default());
         Stub { core, id, life, arena, state, patches }
+    }
+
+    /// Not another's, ever.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     pub fn core(&self) -> &Core {
@@ -133,7 +139,11 @@ impl Stub {
         // A guest that goes on before memory was added to it only faults again.
         let proof = if added { Proof::Later } else { Proof::Now };
         for batch in calls.chunks(MAX_CALLS) {
-            state.channel.run(self.shared(), &self.life, batch, proof)?;
+            let channel = &mut state.channel;
+            match Lender::of(self.id) {
+                Some(lender) => channel.run_there(self.shared(), &self.life, batch, proof, &lender)?,
+                None => channel.run(self.shared(), &self.life, batch, proof)?,
+            }
         }
         Ok(())
     }

@@ -40,6 +40,9 @@ global_asm!(
     TURN_SENTRY = const TURN_SENTRY,
     TURN_SENTRY_CALL = const TURN_SENTRY_CALL,
     TURN_RAISE = const TURN_RAISE,
+    TURN_MAP = const TURN_MAP,
+    CORE = const CORE,
+    CORE_SELECTOR = const CORE_SELECTOR,
     CALL_RAX = const CALL_RAX,
     NUMBER = const NUMBER,
     CALL_RDI = const CALL_RDI,
@@ -151,6 +154,8 @@ unsafe extern "C" {
     static vizor_stub_enter: u8;
     static vizor_stub_yield: u8;
     static vizor_stub_pass: u8;
+    static vizor_stub_mapped: u8;
+    static vizor_stub_mapped_call: u8;
     static vizor_stub_forward: u8;
     static vizor_stub_undo_mask: u8;
     static vizor_stub_load_mask: u8;
@@ -180,6 +185,10 @@ pub enum Entry {
     Yield,
     /// Past the one of a thread that has handed over.
     Pass,
+    /// Past the one of a thread that has let the mapper run, and waits with a frame.
+    Mapped,
+    /// The same, with a call.
+    MappedCall,
     /// Hands the call over.
     Forward,
     /// Puts the mask back, and hands the call over.
@@ -210,6 +219,8 @@ impl Entry {
             Entry::Enter => &raw const vizor_stub_enter,
             Entry::Yield => &raw const vizor_stub_yield,
             Entry::Pass => &raw const vizor_stub_pass,
+            Entry::Mapped => &raw const vizor_stub_mapped,
+            Entry::MappedCall => &raw const vizor_stub_mapped_call,
             Entry::Forward => &raw const vizor_stub_forward,
             Entry::UndoMask => &raw const vizor_stub_undo_mask,
             Entry::LoadMask => &raw const vizor_stub_load_mask,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vizor_systrap::anatomy;
 
 const RESPONSE: u64 = anatomy::RESPONSE as u64;
+const COMMAND: u64 = (anatomy::COMMAND + anatomy::CMD_SEQ) as u64;
 const BLOCKS: u64 = anatomy::CONTEXTS as u64;
 const BLOCK: u64 = anatomy::BLOCK as u64;
 
@@ -45,9 +46,14 @@ fn every_system_call_traps() {
             let mut regs = Registers { rax: 202, rdi: region() + BLOCKS + 0x3c00, rsi: op, ..start(0) };
             assert_eq!(context.switch(&mut regs), Exit::Syscall, "futex {op}");
         }
-        for addr in [region() + 0x4000, region() + RESPONSE, DATA, 0] {
+        for addr in [COMMAND - 4, COMMAND + 8, RESPONSE].map(|at| region() + at).into_iter().chain([DATA, 0]) {
             let mut regs = Registers { rax: 202, rdi: addr, rsi: 1, ..start(0) };
             assert_eq!(context.switch(&mut regs), Exit::Syscall, "futex at {addr:x}");
+        }
+        // Where the mapper sleeps it may be woken, and nobody else may wait.
+        for (at, op) in (0..8).flat_map(|at| [0u64, 2, 3, 4, 5, 9, 10, 12, 128, 129, 256, 1 << 32].map(|op| (at, op))) {
+            let mut regs = Registers { rax: 202, rdi: region() + COMMAND + at, rsi: op, ..start(0) };
+            assert_eq!(context.switch(&mut regs), Exit::Syscall, "futex {op} at {at}");
         }
     });
 }
@@ -75,32 +81,53 @@ fn the_stub_region_is_closed() {
     });
 }
 
+/// Maps and unmaps for one context while another runs `forger`, which is short, with the mapper's answer in rbx and where it sleeps
+/// in rdi.
+fn unmap_beside(forger: &[u8]) {
+    // At 64: mov rax, [rdi]; syscall.
+    let mut code = [0u8; 96];
+    code[..forger.len()].copy_from_slice(forger);
+    code[64..69].copy_from_slice(&[0x48, 0x8b, 0x07, 0x0f, 0x05]);
+    let guest = Arc::new(Guest::new(&code));
+    let mut forger = guest.context();
+    let stop = forger.interrupter();
+    let thread = std::thread::spawn(move || {
+        let mut regs = Registers { rbx: region() + RESPONSE, rdi: region() + COMMAND, ..start(0) };
+        forger.switch(&mut regs)
+    });
+    let mut context = guest.context();
+    let addr = 0x1000_0000;
+    for _ in 0..300 {
+        guest.space.apply(&[guest.map(addr, 4096, RW, LEN)]).expect("map");
+        assert_eq!(context.switch(&mut Registers { rdi: addr, ..start(64) }), Exit::Syscall);
+        guest.space.apply(&[MapOp::Unmap { addr, len: 4096 }]).expect("unmap");
+        let exit = context.switch(&mut Registers { rdi: addr, ..start(64) });
+        assert!(matches!(exit, Exit::Fault { .. }), "{exit:?}");
+    }
+    stop.interrupt();
+    assert_eq!(thread.join().expect("forger"), Exit::Interrupted);
+}
+
 #[test]
 fn a_forged_answer_does_not_pass_for_an_unmap() {
     within(60, || {
-        // Writer: keeps storing rising numbers as the mapper's answer. At 32: mov rax, [rdi]; syscall.
-        let mut code = [0u8; 64];
-        // mov [rdi], eax; inc eax; and eax, 0x3ff; jmp
-        code[..11].copy_from_slice(&[0x89, 0x07, 0xff, 0xc0, 0x25, 0xff, 0x03, 0, 0, 0xeb, 0xf5]);
-        code[32..37].copy_from_slice(&[0x48, 0x8b, 0x07, 0x0f, 0x05]);
-        let guest = Arc::new(Guest::new(&code));
-        let mut forger = guest.context();
-        let stop = forger.interrupter();
-        let thread = std::thread::spawn(move || {
-            let mut regs = Registers { rdi: region() + RESPONSE, ..start(0) };
-            forger.switch(&mut regs)
-        });
-        let mut context = guest.context();
-        let addr = 0x1000_0000;
-        for _ in 0..300 {
-            guest.space.apply(&[guest.map(addr, 4096, RW, LEN)]).expect("map");
-            assert_eq!(context.switch(&mut Registers { rdi: addr, ..start(32) }), Exit::Syscall);
-            guest.space.apply(&[MapOp::Unmap { addr, len: 4096 }]).expect("unmap");
-            let exit = context.switch(&mut Registers { rdi: addr, ..start(32) });
-            assert!(matches!(exit, Exit::Fault { .. }), "{exit:?}");
-        }
-        stop.interrupt();
-        assert_eq!(thread.join().expect("forger"), Exit::Interrupted);
+        // Keeps storing rising numbers as the mapper's answer.
+        // mov [rbx], eax; inc eax; and eax, 0x3ff; jmp
+        unmap_beside(&[0x89, 0x03, 0xff, 0xc0, 0x25, 0xff, 0x03, 0, 0, 0xeb, 0xf5]);
+    });
+}
+
+#[test]
+fn a_mapper_that_is_woken_for_nothing_does_not_pass_for_one_that_is_done() {
+    within(60, || {
+        // The same, and now and then wakes the mapper, at one word and the other. (All the time: it could not be found asleep.)
+        // mov [rbx], r12d; inc r12d; and r12d, 0x3ff
+        let mut code = vec![0x44, 0x89, 0x23, 0x41, 0xff, 0xc4, 0x41, 0x81, 0xe4, 0xff, 0x03, 0, 0];
+        // mov eax, futex; mov esi, FUTEX_WAKE; mov edx, 1; syscall
+        code.extend([0xb8, 202, 0, 0, 0, 0xbe, 1, 0, 0, 0, 0xba, 1, 0, 0, 0, 0x0f, 0x05]);
+        // xor rdi, 4; mov ecx, 40000; dec ecx; jnz; jmp
+        code.extend([0x48, 0x83, 0xf7, 4, 0xb9, 0x40, 0x9c, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xeb, 0xd3]);
+        unmap_beside(&code);
     });
 }
 

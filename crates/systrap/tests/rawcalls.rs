@@ -93,7 +93,8 @@ fn every_syscall_instruction_traps_with_every_number() {
         places.extend(stub);
         places.extend(syscalls(&mut *caller.context, platform().vdso().expect("vdso")));
         let at = |entry: Entry| region() + entry.offset() as u64 - 2;
-        let own = [(at(Entry::Resume), 15), (at(Entry::Yield), 24), (at(Entry::Pass), 24)];
+        let yields = [Entry::Yield, Entry::Pass, Entry::Mapped, Entry::MappedCall].map(|entry| (at(entry), 24));
+        let own: Vec<_> = yields.into_iter().chain([(at(Entry::Resume), 15)]).collect();
         let sets = caller.arguments();
         for place in places {
             for number in numbers() {

@@ -112,16 +112,18 @@ vizor_stub_process:
 # r12, calls left; r13, next call; r14, entry of a child; r15, where the next result goes.
 2:  xor ebx, ebx
     lea rbp, [rip + vizor_stub_text + {COMMAND}]
-3:  mov eax, [rbp + {CMD_SEQ}]
+3:  mov eax, ebx
+    and eax, 1
+    lea rdi, [rbp + 4*rax + {CMD_SEQ}]
+31: mov eax, [rdi]
     cmp eax, ebx
     jne 4f
     mov eax, {SYS_futex}
-    lea rdi, [rbp + {CMD_SEQ}]
     mov esi, {FUTEX_WAIT}
     mov edx, ebx
     xor r10d, r10d
     syscall
-    jmp 3b
+    jmp 31b
 4:  mov ebx, eax
     mov r12d, [rbp + {CMD_COUNT}]
     lea r13, [rbp + {CMD_CALLS}]

@@ -6,6 +6,7 @@
     .globl vizor_stub_leave
     .globl vizor_stub_yield
     .globl vizor_stub_pass
+    .globl vizor_stub_mapped_call
     .globl vizor_stub_forward
     .globl vizor_stub_undo_mask
     .globl vizor_stub_load_mask
@@ -95,6 +96,8 @@ vizor_stub_pass:
     mov r10, gs:[{CALL_R10}]
 8:  cmp eax, {TURN_RAISE}
     je 9f
+    cmp eax, {TURN_MAP}
+    je 73f
     mov rax, gs:[{CALL_RAX}]
 
 # The end of a call: rax is its result.
@@ -110,6 +113,27 @@ vizor_stub_leave:
     mov rcx, gs:[{SAVED_RIP}]
     jmp rcx
 vizor_stub_leave_end:
+
+# Lets the mapper run on this core, as in switch.s.
+73: mov ecx, {TURN_SENTRY}
+    lock cmpxchg gs:[{TURN}], ecx
+    jne 2b
+    lea rdi, [rip + vizor_stub_text + {COMMAND} + {CMD_SEQ}]
+    mov eax, [rdi]
+    not eax
+    and eax, 1
+    lea rdi, [rdi + 4*rax]
+    mov eax, {SYS_futex}
+    mov esi, {FUTEX_WAKE}
+    mov edx, 1
+    syscall
+    mov eax, {SYS_sched_yield}
+    syscall
+vizor_stub_mapped_call:
+    mov rdi, gs:[{CALL_RDI}]
+    mov rsi, gs:[{CALL_RSI}]
+    mov rdx, gs:[{CALL_RDX}]
+    jmp 2b
 
 # All registers are wanted: of a thread that was interrupted and stops behind its call; of the call that the kernel serves;
 # of one that it has not been told of yet. Makes a frame like the host's, and comes with that.

@@ -4,6 +4,7 @@
     .globl vizor_stub_handler
     .globl vizor_stub_resume
     .globl vizor_stub_guest
+    .globl vizor_stub_mapped
 vizor_stub_text:
 
 # Handler of every signal, on the thread's signal stack, all signals blocked.
@@ -53,6 +54,9 @@ vizor_stub_report:
     cmove rax, rcx
     mov [rbx + {GS_BASE}], rax
     mov [rbx + {FRAME}], rsp
+    mov eax, {CORE_SELECTOR}
+    lsl eax, eax
+    mov [rbx + {CORE}], eax
 20: mov eax, {TURN_SENTRY}
     xchg dword ptr [rbx + {TURN}], eax
     cmp dword ptr [rbx + {SENTRY_WAITS}], 0
@@ -65,7 +69,8 @@ vizor_stub_report:
 
 # Waits for the Sentry's answer. rbx: head, rsp: frame.
 21: xor ecx, ecx
-2:  test byte ptr [rbx + {TURN}], 1
+2:  mov eax, [rbx + {TURN}]
+    test al, 1
     jnz 6f
     cmp ecx, [rbx + {SPIN}]
     jae 3f
@@ -84,7 +89,28 @@ vizor_stub_report:
     syscall
     jmp 4b
 5:  mov dword ptr [rbx + {STUB_WAITS}], 0
-6:
+    mov eax, edx
+6:  cmp eax, {TURN_MAP}
+    jne vizor_stub_return
+
+# Lets the mapper run on this core. It sleeps on the other word than that of the batch that it is to run.
+    mov ecx, {TURN_SENTRY}
+    lock cmpxchg [rbx + {TURN}], ecx
+    jne 21b
+    lea rdi, [rip + vizor_stub_text + {COMMAND} + {CMD_SEQ}]
+    mov eax, [rdi]
+    not eax
+    and eax, 1
+    lea rdi, [rdi + 4*rax]
+    mov eax, {SYS_futex}
+    mov esi, {FUTEX_WAKE}
+    mov edx, 1
+    syscall
+    mov eax, {SYS_sched_yield}
+    syscall
+vizor_stub_mapped:
+    jmp 21b
+
 vizor_stub_return:
     cmp dword ptr [rbx + {HELD}], 0
     jne 61f
