@@ -229,7 +229,6 @@ fn read_lines(child: &mut Child) -> Receiver<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -238,9 +237,9 @@ mod tests {
         let program = std::env::temp_dir().join(format!("runs-{name}-{}", std::process::id()));
         let read_args = "shift 3; set -- $(echo \"$*\" | sed 's/--run//g')";
         fs::write(&program, format!("#!/bin/sh\n{read_args}\n{body}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let launcher =
-            Launcher { name: "script", prefix: Vec::new(), program: program.clone(), limit: 0, verbose: false };
+        // By the shell, which only reads it: it can't be executed while another test's new process still has it open.
+        let prefix = vec!["sh".into()];
+        let launcher = Launcher { name: "script", prefix, program: program.clone(), limit: 0, verbose: false };
         let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
         let outcomes = launcher.run(&names, Instant::now() + Duration::from_secs(60));
         fs::remove_file(&program).unwrap();
