@@ -8,5 +8,6 @@ echo x > /dev/full 2>/dev/null || echo full; head -c 1 /dev/full | od -An -c; ec
 echo shared > /dev/shm/vizor-$$ && cat /dev/shm/vizor-$$ && rm /dev/shm/vizor-$$; ( : < /dev/tty ) 2>/dev/null || echo "no terminal"
 /usr/bin/python3 -c 'import os, pty; m, s = pty.openpty(); print(os.ttyname(s).startswith("/dev/pts/"), os.path.exists(os.ttyname(s))); os.write(m, b"x\n"); print(os.read(s, 9))'
 # Tables whose rows are this sandbox's processes.
-sleep 30 & p=$!; ps aux | grep -c "[s]leep 30"; top -b -n1 -p $p | grep -c "sleep"; lsof -p $p 2>/dev/null | grep -c " cwd "; free -b | awk '/Mem:/ { print ($2 > 0 && $3 < $2) }'; kill $p; wait
+# Natively, those of others are seen too.
+sleep 30.125 & p=$!; ps aux | grep -c "[s]leep 30\.125$"; top -b -n1 -p $p | grep -c "sleep"; lsof -p $p 2>/dev/null | grep -c " cwd "; free -b | awk '/Mem:/ { print ($2 > 0 && $3 < $2) }'; kill $p; wait
 ls -l /proc/self/fd | grep -cE ' [0-2] -> '; lscpu | grep -E '^(Architecture|Byte Order|CPU\(s\))' | tr -s ' '
