@@ -252,13 +252,18 @@ impl State {
         Ok(new)
     }
 
-    /// Takes note that a block did not become a folio.
-    fn missed(&mut self, block: FrameRange) {
+    /// Takes note of whether a block became a folio.
+    fn brought(&mut self, block: FrameRange, folio: bool) {
+        if folio {
+            self.misses = 0;
+            return;
+        }
         self.blocks.remove(&block.start);
         self.misses += 1;
         if self.misses >= MISSES_MAX {
             self.misses = 0;
-            self.sizes = if block.len() < HUGE { BlockSizes::Huge } else { BlockSizes::None };
+            let small = self.sizes == BlockSizes::Growing && block.len() < HUGE;
+            self.sizes = if small { BlockSizes::Huge } else { BlockSizes::None };
         }
     }
 
@@ -368,10 +373,9 @@ impl FrameAllocator {
         let mut filled = state.sizes != BlockSizes::None;
         drop(state);
         for block in new {
-            if !self.file.bring(block.start, block.len(), block.start.max(range.start)) {
-                self.state.lock().missed(block);
-                filled = false;
-            }
+            let folio = self.file.bring(block.start, block.len(), block.start.max(range.start));
+            self.state.lock().brought(block, folio);
+            filled &= folio;
         }
         Ok((range, filled))
     }

@@ -114,7 +114,7 @@ fn empty_directory(first: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// A file in a file system of its own that gives huge pages on request, and that. Nothing limits its size here: the
+/// A file in a file system of its own that gives folios as large as fit into its files, and that. Nothing limits its size here: the
 /// memory that guests may have is counted when it is given to them.
 fn memory_file() -> io::Result<(OwnedFd, OwnedFd)> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;

@@ -118,17 +118,7 @@ vizor_stub_leave_end:
 73: mov ecx, {TURN_SENTRY}
     lock cmpxchg gs:[{TURN}], ecx
     jne 2b
-    lea rdi, [rip + vizor_stub_text + {COMMAND} + {CMD_SEQ}]
-    mov eax, [rdi]
-    not eax
-    and eax, 1
-    lea rdi, [rdi + 4*rax]
-    mov eax, {SYS_futex}
-    mov esi, {FUTEX_WAKE}
-    mov edx, 1
-    syscall
-    mov eax, {SYS_sched_yield}
-    syscall
+    vizor_stub_run_mapper
 vizor_stub_mapped_call:
     mov rdi, gs:[{CALL_RDI}]
     mov rsi, gs:[{CALL_RSI}]

@@ -5,6 +5,23 @@
     .globl vizor_stub_resume
     .globl vizor_stub_guest
     .globl vizor_stub_mapped
+
+# Wakes the mapper and leaves it the core. It sleeps on the other word than that of the batch that it is to run.
+# Scratch: rax, rcx, rdx, rsi, rdi, r11.
+    .macro vizor_stub_run_mapper
+    lea rdi, [rip + vizor_stub_text + {COMMAND} + {CMD_SEQ}]
+    mov eax, [rdi]
+    not eax
+    and eax, 1
+    lea rdi, [rdi + 4*rax]
+    mov eax, {SYS_futex}
+    mov esi, {FUTEX_WAKE}
+    mov edx, 1
+    syscall
+    mov eax, {SYS_sched_yield}
+    syscall
+    .endm
+
 vizor_stub_text:
 
 # Handler of every signal, on the thread's signal stack, all signals blocked.
@@ -93,21 +110,11 @@ vizor_stub_report:
 6:  cmp eax, {TURN_MAP}
     jne vizor_stub_return
 
-# Lets the mapper run on this core. It sleeps on the other word than that of the batch that it is to run.
+# Lets the mapper run on this core.
     mov ecx, {TURN_SENTRY}
     lock cmpxchg [rbx + {TURN}], ecx
     jne 21b
-    lea rdi, [rip + vizor_stub_text + {COMMAND} + {CMD_SEQ}]
-    mov eax, [rdi]
-    not eax
-    and eax, 1
-    lea rdi, [rdi + 4*rax]
-    mov eax, {SYS_futex}
-    mov esi, {FUTEX_WAKE}
-    mov edx, 1
-    syscall
-    mov eax, {SYS_sched_yield}
-    syscall
+    vizor_stub_run_mapper
 vizor_stub_mapped:
     jmp 21b
 
