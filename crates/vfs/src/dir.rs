@@ -7,7 +7,7 @@
 
 use crate::dentry::Children;
 use crate::walk::WalkCx;
-use crate::{Dentry, Inode, PathRef};
+use crate::{Attr, Dentry, Inode, PathRef};
 use abi::Errno;
 use lock::MutexGuard;
 use std::sync::Arc;
@@ -17,6 +17,14 @@ pub const NAME_MAX: usize = 255;
 
 /// Lookups without the lock that may be in vain before one with it.
 const TRIES: u32 = 3;
+
+/// What a glance at a name has shown.
+pub(crate) enum Glance {
+    Cached(Arc<Dentry>),
+    Seen(Attr),
+    /// It must be looked up.
+    No,
+}
 
 /// A directory with its lock held.
 pub(crate) struct Dir<'a> {
@@ -43,6 +51,26 @@ impl<'a> Dir<'a> {
 
     pub(crate) fn place(&self) -> &PathRef {
         self.place
+    }
+
+    /// Attributes of a child that the cache does not hold, if the file system tells them without an inode.
+    pub(crate) fn glance(cx: &WalkCx<'_>, place: &PathRef, name: &[u8]) -> Result<Glance, Errno> {
+        let dir = Dir::lock(cx, place);
+        let (cached, changes) = (dir.children.get(name), dir.children.changes());
+        dir.check(name, cached.is_some())?;
+        drop(dir);
+        if let Some(child) = cached {
+            if !is_valid(place, &child, name) {
+                return Ok(Glance::No);
+            }
+            child.touch();
+            return Ok(Glance::Cached(child));
+        }
+        let attr = place.inode().glance(name);
+        if place.dentry.children.lock().changes() != changes {
+            return Ok(Glance::No);
+        }
+        Ok(attr?.map_or(Glance::No, Glance::Seen))
     }
 
     /// Finds a child, without the directory's lock while the file system is asked. Mounts on it are not crossed.

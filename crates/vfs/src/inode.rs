@@ -190,6 +190,16 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::ENOTDIR)
     }
 
+    /// Attributes of a child that no dentry is known of, if they can be told without making an inode and none is likely to be
+    /// wanted. Not of a directory.
+    ///
+    /// # Errors
+    /// As of [`Inode::lookup`].
+    fn glance(&self, name: &[u8]) -> Result<Option<Attr>, Errno> {
+        let _ = name;
+        Ok(None)
+    }
+
     /// Whether a cached child `name` is still this inode; asked of the child, for volatile file systems.
     fn revalidate(&self, parent: &dyn Inode, name: &[u8]) -> bool {
         let _ = (parent, name);

@@ -58,4 +58,4 @@ pub use mount::{Mount, MountFlags, PathRef};
 pub use namespace::{DetachedTree, MountNamespace};
 pub use path::{PathText, path_of, path_text};
 pub use special::SpecialFiles;
-pub use walk::{At, Last, PATH_MAX, WalkCx, WalkFlags};
+pub use walk::{At, Last, PATH_MAX, Status, WalkCx, WalkFlags};

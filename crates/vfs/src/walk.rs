@@ -4,9 +4,10 @@
 //! mount tree is asked only where something is mounted.
 
 use crate::access::{self, MAY_EXEC};
-use crate::dir::Dir;
+use crate::dir::{Dir, Glance};
 use crate::{
-    Caller, Capability, Credentials, DentryCache, FileType, Link, MountFlags, MountNamespace, PathRef, SpecialFiles,
+    Attr, Caller, Capability, Credentials, DentryCache, FileType, Link, Mount, MountFlags, MountNamespace, PathRef,
+    SpecialFiles,
 };
 use abi::Errno;
 use bitflags::bitflags;
@@ -98,6 +99,29 @@ pub(crate) struct Tail<'p> {
     pub slash: bool,
 }
 
+/// What stat(2) tells of a file.
+pub struct Status {
+    /// Its attributes.
+    pub attr: Attr,
+    /// Where it is mounted.
+    pub mount: Arc<Mount>,
+    /// Whether it is the root of that mount.
+    pub is_root: bool,
+}
+
+impl Status {
+    /// Of what is at a place and has these attributes.
+    #[must_use]
+    pub fn new(place: &PathRef, attr: Attr) -> Status {
+        let is_root = Arc::ptr_eq(&place.dentry, place.mount.root());
+        Status { attr, mount: place.mount.clone(), is_root }
+    }
+
+    fn of(place: &PathRef) -> Result<Status, Errno> {
+        Ok(Status::new(place, place.inode().attr()?))
+    }
+}
+
 impl WalkCx<'_> {
     /// Where a path leads.
     ///
@@ -112,6 +136,36 @@ impl WalkCx<'_> {
         let mut walker = Walker::start(self, at, flags)?;
         walker.walk_to_end(at.path, flags.contains(WalkFlags::FOLLOW), flags.contains(WalkFlags::DIRECTORY))?;
         Ok(walker.at)
+    }
+
+    /// Attributes of where a path leads. A file that nobody uses is not brought into the cache if its file system can do
+    /// without.
+    ///
+    /// # Errors
+    /// Those of path_resolution(7), and the host's.
+    pub fn stat(&self, at: At<'_>, flags: WalkFlags) -> Result<Status, Errno> {
+        if at.path.is_empty() {
+            return Status::of(&self.resolve(at, flags)?);
+        }
+        let mut walker = Walker::start(self, at, flags)?;
+        let tail = walker.walk_to_parent(at.path)?;
+        let follow = flags.contains(WalkFlags::FOLLOW);
+        if let Tail { last: Last::Name(name), slash: false } = tail {
+            match Dir::glance(self, &walker.at, name)? {
+                Glance::Seen(attr) if attr.kind != FileType::Symlink || !follow => {
+                    return Ok(Status { attr, mount: walker.at.mount, is_root: false });
+                }
+                Glance::Cached(child) => {
+                    if let Some(link) = walker.enter(child, follow)? {
+                        walker.walk_to_end(&link, true, false)?;
+                    }
+                    return Status::of(&walker.at);
+                }
+                Glance::Seen(_) | Glance::No => {}
+            }
+        }
+        walker.walk_on(tail, follow, false)?;
+        Status::of(&walker.at)
     }
 
     /// The directory that holds the last component, which need not exist.
@@ -176,17 +230,22 @@ impl<'a> Walker<'a> {
     }
 
     /// Walks all of `path`.
-    fn walk_to_end(&mut self, path: &[u8], follow: bool, mut directory: bool) -> Result<(), Errno> {
+    fn walk_to_end(&mut self, path: &[u8], follow: bool, directory: bool) -> Result<(), Errno> {
+        let tail = self.walk_to_parent(path)?;
+        self.walk_on(tail, follow, directory)
+    }
+
+    /// Walks the last component, and what it leads to.
+    fn walk_on(&mut self, tail: Tail<'_>, follow: bool, mut directory: bool) -> Result<(), Errno> {
         let mut target;
-        let mut path = path;
+        let mut tail = tail;
         loop {
-            let tail = self.walk_to_parent(path)?;
             directory |= tail.slash;
             match self.step(tail.last, follow || tail.slash)? {
                 None => break,
                 Some(link) => {
                     target = link;
-                    path = &target;
+                    tail = self.walk_to_parent(&target)?;
                 }
             }
         }

@@ -178,6 +178,10 @@ impl Inode for HostNode {
         Ok(self.child(name)?)
     }
 
+    fn glance(&self, name: &[u8]) -> Result<Option<Attr>, Errno> {
+        self.glance(name)
+    }
+
     fn revalidate(&self, parent: &dyn Inode, name: &[u8]) -> bool {
         parent.as_any().downcast_ref::<HostNode>().is_some_and(|dir| self.is_at(dir, name))
     }

@@ -14,6 +14,7 @@
 mod calls;
 mod dir;
 mod file;
+mod glances;
 mod inode;
 mod listed;
 mod node;
@@ -25,15 +26,16 @@ pub use node::HostNode;
 
 use abi::Errno;
 use calls::Key;
+use glances::Glances;
 use listed::Listed;
 use lock::{Mutex, rank};
-use rustix::fs::{FileType as HostType, fstatfs, syncfs};
+use rustix::fs::{FileType as HostType, Statx, fstatfs, syncfs};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use vfs::hash::KeyedMap;
-use vfs::{FileSystem, Inode, StatFs};
+use vfs::{Attr, FileSystem, Inode, StatFs};
 
 /// So many files that nobody has open are kept open on the host.
 const RECENT_MAX: usize = 256;
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     recent: Mutex<VecDeque<Arc<OwnedFd>>>,
     /// Keeps the last listings of directories.
     listed: Mutex<VecDeque<Arc<Listed>>>,
+    /// Attributes of files that have no inode.
+    glances: Mutex<Glances>,
     /// How often we have taken a name away: what a lookup saw before that must not count as newer than what was seen after.
     pub moves: AtomicU64,
 }
@@ -84,6 +88,12 @@ impl Shared {
         let ours = vfs::anon::anonymous_dev();
         devs.push((host, ours));
         ours
+    }
+
+    /// Which file something is, and its attributes as guests see them.
+    pub(crate) fn attr(&self, stat: &Statx) -> (Key, Attr) {
+        let key = Key::of(stat);
+        (key, calls::attr(stat, self.dev(key.dev)))
     }
 
     pub(crate) fn find(&self, key: Key) -> Option<Arc<HostNode>> {
@@ -154,6 +164,7 @@ impl HostFs {
             table: Mutex::new(rank::LEAF, KeyedMap::default()),
             recent: Mutex::new(rank::LEAF, VecDeque::new()),
             listed: Mutex::new(rank::LEAF, VecDeque::new()),
+            glances: Mutex::new(rank::LEAF, Glances::default()),
             moves: AtomicU64::new(0),
         });
         let root = HostNode::root(&shared, root, &stat);

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::calls::{self, Key};
+use super::glances::Glance;
 use super::listed::{Listed, Names};
 use abi::Errno;
 use host::mappable::Observers;
@@ -49,9 +50,14 @@ fn now() -> i64 {
     now.sec.saturating_mul(1000).saturating_add(i64::from(now.nsec / 1_000_000))
 }
 
+/// Whether what the host said `at` that time is still believed.
+pub(super) fn is_believed(at: i64, now: i64) -> bool {
+    (0..BELIEVED).contains(&now.saturating_sub(at))
+}
+
 impl Seen {
     fn is_fresh(&self, now: i64) -> bool {
-        (0..BELIEVED).contains(&now.saturating_sub(self.at))
+        is_believed(self.at, now)
     }
 
     fn renew(&mut self, attr: Attr, now: i64) {
@@ -88,13 +94,11 @@ pub struct HostNode {
 impl HostNode {
     fn make(
         shared: &Arc<Shared>,
-        stat: &Statx,
+        (key, attr): (Key, Attr),
         path_fd: Option<OwnedFd>,
         place: Option<Place>,
-        now: i64,
+        at: i64,
     ) -> Arc<HostNode> {
-        let key = Key::of(stat);
-        let attr = calls::attr(stat, shared.dev(key.dev));
         let is_root = place.is_none();
         // A directory with a descriptor needs no place, which would keep all its ancestors alive.
         let place = place.filter(|_| path_fd.is_none() || attr.kind != FileType::Directory);
@@ -111,7 +115,7 @@ impl HostNode {
             path_fd: cell,
             listed: Mutex::new(rank::LEAF, Weak::new()),
             place: Mutex::new(rank::LEAF, place),
-            seen: Mutex::new(rank::LEAF, Seen { attr, at: now, target: None, xattrs: None }),
+            seen: Mutex::new(rank::LEAF, Seen { attr, at, target: None, xattrs: None }),
             handles: Mutex::new(rank::LEAF, Handles::default()),
             observers: OnceLock::new(),
             common: InodeCommon::default(),
@@ -120,7 +124,7 @@ impl HostNode {
     }
 
     pub(super) fn root(shared: &Arc<Shared>, fd: OwnedFd, stat: &Statx) -> Arc<HostNode> {
-        HostNode::make(shared, stat, Some(fd), None, now())
+        HostNode::make(shared, shared.attr(stat), Some(fd), None, now())
     }
 
     /// Who has it mapped.
@@ -224,27 +228,43 @@ impl HostNode {
         let dir = self.dir_fd()?;
         let this = self.this.upgrade().ok_or(Errno::ENOENT)?;
         let (now, moves) = (now(), self.shared.moves.load(Ordering::SeqCst));
-        let (stat, fd) = if self.shared.exclusive() {
-            (self.open_ahead(dir, name, now).map_or_else(|| calls::stat_at(dir, name), Ok)?, None)
-        } else {
+        let (found, fd, at) = if !self.shared.exclusive() {
             let fd = calls::open_path(dir, name, OFlags::empty())?;
-            (calls::stat_fd(&fd)?, Some(fd))
+            (self.shared.attr(&calls::stat_fd(&fd)?), Some(fd), now)
+        } else if let Some(glance) = self.shared.glances.lock().take(self.key, name, now) {
+            ((glance.key, glance.attr), None, glance.at)
+        } else {
+            let stat = self.open_ahead(dir, name, now).map_or_else(|| calls::stat_at(dir, name), Ok)?;
+            (self.shared.attr(&stat), None, now)
         };
-        let attr = calls::attr(&stat, self.shared.dev(Key::of(&stat).dev));
+        let (key, attr) = found;
         // Numbers are given again.
-        if let Some(node) = self.shared.find(Key::of(&stat)).filter(|node| node.kind == attr.kind) {
+        if let Some(node) = self.shared.find(key).filter(|node| node.kind == attr.kind) {
             node.set_place(&this, name, moves);
-            node.seen.lock().renew(attr, now);
+            node.seen.lock().renew(attr, at);
             return Ok(node);
         }
         let place = Place { dir: this, name: name.into(), moves };
-        Ok(HostNode::make(&self.shared, &stat, fd, Some(place), now))
+        Ok(HostNode::make(&self.shared, found, fd, Some(place), at))
+    }
+
+    /// Attributes of a child that has no inode and needs none. Whoever asks again, or has listed the directory, probably goes
+    /// on to use it.
+    pub(super) fn glance(&self, name: &[u8]) -> Result<Option<Attr>, Errno> {
+        let now = now();
+        if !self.shared.exclusive() || self.listed(now).is_some() || self.shared.glances.lock().ask(self.key, name) {
+            return Ok(None);
+        }
+        let (key, attr) = self.shared.attr(&calls::stat_at(self.dir_fd()?, name)?);
+        self.shared.glances.lock().put(Glance { dir: self.key, name: name.into(), key, attr, at: now });
+        let plain = attr.kind != FileType::Directory && self.shared.find(key).is_none();
+        Ok(plain.then_some(attr))
     }
 
     /// What a listing said lately.
     fn listed(&self, now: i64) -> Option<Arc<Listed>> {
         let listed = self.listed.lock().upgrade()?;
-        (0..BELIEVED).contains(&now.saturating_sub(listed.at())).then_some(listed)
+        is_believed(listed.at(), now).then_some(listed)
     }
 
     /// It was listed to the end, and holds these regular files; `fd` is the listing's, if directories are there too.

@@ -242,3 +242,24 @@ fn what_was_listed_as_a_file_may_be_something_else() {
         assert_eq!(deep.lookup(&caller, name.as_bytes()).unwrap().attr().unwrap().kind, FileType::Symlink);
     }
 }
+
+#[test]
+fn attributes_are_told_once_without_an_inode() {
+    let tree = tree("glance");
+    let (_, root) = mount(&tree, Sharing::Exclusive);
+    let sub = walk(&root, "sub").unwrap();
+    let attr = sub.glance(b"file").unwrap().unwrap();
+    assert_eq!((attr.size, attr.kind), (5, FileType::Regular));
+    assert_eq!(sub.glance(b"file"), Ok(None));
+    // A lookup has the answer.
+    fs::write(tree.0.join("sub/file"), "longer").unwrap();
+    let file = walk(&sub, "file").unwrap();
+    assert_eq!(file.attr().unwrap(), attr);
+    assert_eq!((sub.glance(b"deep"), sub.glance(b"none")), (Ok(None), Err(Errno::ENOENT)));
+    assert_eq!(sub.glance(b".."), Err(Errno::EINVAL));
+    // What has an inode is asked itself, whatever its name.
+    fs::hard_link(tree.0.join("sub/file"), tree.0.join("sub/same")).unwrap();
+    assert_eq!(sub.glance(b"same"), Ok(None));
+    let (_, shared) = mount(&tree, Sharing::Writable);
+    assert_eq!(shared.glance(b"link"), Ok(None));
+}

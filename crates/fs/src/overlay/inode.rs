@@ -82,6 +82,10 @@ impl Inode for Node {
         Ok(self.child(name)?)
     }
 
+    fn glance(&self, name: &[u8]) -> Result<Option<Attr>, Errno> {
+        self.glance(name)
+    }
+
     fn revalidate(&self, parent: &dyn Inode, name: &[u8]) -> bool {
         if self.upper.get().is_some() {
             return true;

@@ -1,7 +1,7 @@
 //! What a directory of the overlay holds: lookups below, listings, emptiness.
 
 use super::node::{Below, Change, Lower};
-use super::{Node, System};
+use super::{Key, Node, System};
 use abi::Errno;
 use host::io::Sink;
 use lock::{Mutex, rank};
@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::time::now_coarse;
-use vfs::{DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFile, OpenFlags};
+use vfs::{Attr, DirEmit, FileOps, FileType, Inode, IoCx, IoError, OpenFile, OpenFlags};
 
 /// So many misses below make it worth while to learn all names: about as many as cost what a listing does, which is some
 /// 20 µs and 0.4 µs a name, of which this many bytes of the directory's size hold one.
@@ -35,8 +35,8 @@ impl Node {
         Ok(())
     }
 
-    /// Finds a name in the lower directory, changes aside.
-    fn below(&self, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    /// Has a name looked for in the lower directory, changes aside.
+    fn below<T>(&self, name: &[u8], look: impl FnOnce(&Arc<dyn Inode>) -> Result<T, Errno>) -> Result<T, Errno> {
         let lower = self.lower.as_ref().ok_or(Errno::ENOENT)?;
         let directory = self.directory()?;
         let known = directory.below.lock().clone();
@@ -48,8 +48,8 @@ impl Node {
                 return Err(Errno::ENOENT);
             }
         }
-        match lower.inode.lookup(&System, name) {
-            Ok(inode) => Ok(inode),
+        match look(&lower.inode) {
+            Ok(found) => Ok(found),
             Err(Errno::ENOENT) => {
                 let misses = u64::from(directory.misses.fetch_add(1, Ordering::Relaxed));
                 if misses >= MISSES && misses == MISSES + lower.inode.attr()?.size / MISSES_BYTES {
@@ -79,9 +79,25 @@ impl Node {
         Some(Below { mtime, names: (names.len() <= NAMES_MAX).then_some(names) })
     }
 
+    fn find_below(&self, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        self.below(name, |dir| dir.lookup(&System, name))
+    }
+
+    /// Attributes of a child that is as below and has no inode here. What has changed has one.
+    pub(super) fn glance(&self, name: &[u8]) -> Result<Option<Attr>, Errno> {
+        if self.directory()?.changes.lock().names.contains_key(name) {
+            return Ok(None);
+        }
+        let Some(attr) = self.below(name, |dir| dir.glance(name))? else { return Ok(None) };
+        if self.shared.find(Key::of(&attr)).is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Attr { dev: self.shared.dev, ino: self.shared.lower_ino(&attr), ..attr }))
+    }
+
     /// Whether the lower directory has a name.
     pub(super) fn has_below(&self, name: &[u8]) -> Result<bool, Errno> {
-        match self.below(name) {
+        match self.find_below(name) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(errno),
@@ -94,7 +110,7 @@ impl Node {
         match changes.names.get(name) {
             Some(Change::Present(node)) => Ok(node.clone()),
             Some(Change::Whiteout) => Err(Errno::ENOENT),
-            None => Node::from_lower(self, name, self.below(name)?),
+            None => Node::from_lower(self, name, self.find_below(name)?),
         }
     }
 

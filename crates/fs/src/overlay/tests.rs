@@ -245,3 +245,22 @@ fn a_listing_goes_on_over_changes() {
     assert_eq!(again.len(), 2 + 299 + 3);
     b.rmdir(&System, b"c", &at(&root, "a/b/c").unwrap()).unwrap();
 }
+
+#[test]
+fn a_glance_shows_what_an_inode_would() {
+    let (_tree, _fs, root) = overlay("glance");
+    let dir = at(&root, "full").unwrap();
+    let seen = dir.glance(b"x").unwrap();
+    assert_eq!(seen, Some(at(&dir, "x").unwrap().attr().unwrap()));
+    assert_eq!(dir.glance(b"none"), Err(Errno::ENOENT));
+    // What has changed has an inode, under its other names too.
+    let sub = at(&root, "a/b").unwrap();
+    let file = at(&root, "a/file").unwrap();
+    file.set_attr(&System, &vfs::SetAttr { perm: Some(0o600), ..vfs::SetAttr::default() }).unwrap();
+    assert_eq!(sub.glance(b"other"), Ok(None));
+    assert_eq!(at(&sub, "other").unwrap().attr().unwrap().perm, 0o600);
+    assert_eq!(at(&root, "a").unwrap().glance(b"file"), Ok(None));
+    remove(&root, "full", "x").unwrap();
+    assert_eq!(dir.glance(b"x"), Ok(None));
+    assert_eq!(at(&dir, "x").err(), Some(Errno::ENOENT));
+}

@@ -8,9 +8,8 @@ use abi::Errno;
 use abi::raw::general as c;
 use abi::stat::{Stat, StatFs, Statx, StatxTime, TimeSpec};
 use kernel::{CurrentTask, Fd, SysResult};
-use std::sync::Arc;
 use vfs::time::Timespec;
-use vfs::{Attr, PathRef, WalkCx, WalkFlags, ops};
+use vfs::{Attr, PathRef, Status, WalkCx, WalkFlags, ops};
 
 /// Serves these calls.
 pub const TABLE: &[Entry] = &[
@@ -65,25 +64,24 @@ fn write_stat(t: &CurrentTask, addr: u64, attr: &Attr) -> SysResult {
     Ok(0)
 }
 
-/// The attributes of what a path or a descriptor stands for, and where that is.
-fn attr_at(t: &CurrentTask, dirfd: Fd, addr: u64, walk: WalkFlags) -> Result<(Attr, PathRef), Errno> {
+/// What a path or a descriptor stands for.
+fn status_at(t: &CurrentTask, dirfd: Fd, addr: u64, walk: WalkFlags) -> Result<Status, Errno> {
     let path = UserPath::read_flags(t, dirfd, addr, walk)?;
     if path.path.is_empty()
         && let Some(file) = &path.start
     {
-        return Ok((file.attr()?, file.path().clone()));
+        return Ok(Status::new(file.path(), file.attr()?));
     }
-    let place = path.resolve(t, walk)?;
-    Ok((ops::stat(&place)?, place))
+    t.walk_cx().stat(path.at(), walk)
 }
 
 fn stat(t: &mut CurrentTask, a: Args) -> SysResult {
-    let (attr, _) = attr_at(t, AT_FDCWD, a.u64(0), WalkFlags::FOLLOW)?;
+    let Status { attr, .. } = status_at(t, AT_FDCWD, a.u64(0), WalkFlags::FOLLOW)?;
     write_stat(t, a.u64(1), &attr)
 }
 
 fn lstat(t: &mut CurrentTask, a: Args) -> SysResult {
-    let (attr, _) = attr_at(t, AT_FDCWD, a.u64(0), WalkFlags::empty())?;
+    let Status { attr, .. } = status_at(t, AT_FDCWD, a.u64(0), WalkFlags::empty())?;
     write_stat(t, a.u64(1), &attr)
 }
 
@@ -94,7 +92,7 @@ fn fstat(t: &mut CurrentTask, a: Args) -> SysResult {
 
 fn newfstatat(t: &mut CurrentTask, a: Args) -> SysResult {
     let walk = walk_flags(a.u32(3), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, true)?;
-    let (attr, _) = attr_at(t, a.i32(0), a.u64(1), walk)?;
+    let Status { attr, .. } = status_at(t, a.i32(0), a.u64(1), walk)?;
     write_stat(t, a.u64(2), &attr)
 }
 
@@ -113,22 +111,22 @@ fn statx(t: &mut CurrentTask, a: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let walk = walk_flags(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | SYNC_TYPE, true)?;
-    let (attr, place) = attr_at(t, a.i32(0), a.u64(1), walk)?;
-    user::put(t, a.u64(4), &to_statx(&attr, &place))?;
+    let status = status_at(t, a.i32(0), a.u64(1), walk)?;
+    user::put(t, a.u64(4), &to_statx(&status))?;
     Ok(0)
 }
 
-fn to_statx(attr: &Attr, place: &PathRef) -> Statx {
+fn to_statx(status: &Status) -> Statx {
+    let attr = &status.attr;
     let stamp = |time: Timespec| StatxTime { sec: time.sec, nsec: time.nsec, pad: 0 };
     let (dev_major, dev_minor) = split_dev(attr.dev);
     let (rdev_major, rdev_minor) = split_dev(attr.rdev);
     let birth = if attr.btime.is_some() { c::STATX_BTIME } else { 0 };
     let mount_root = u64::from(c::STATX_ATTR_MOUNT_ROOT);
-    let is_root = Arc::ptr_eq(&place.dentry, place.mount.root());
     Statx {
         mask: c::STATX_BASIC_STATS | c::STATX_MNT_ID | birth,
         blksize: attr.blksize,
-        attributes: if is_root { mount_root } else { 0 },
+        attributes: if status.is_root { mount_root } else { 0 },
         nlink: attr.nlink,
         uid: attr.uid,
         gid: attr.gid,
@@ -145,7 +143,7 @@ fn to_statx(attr: &Attr, place: &PathRef) -> Statx {
         rdev_minor,
         dev_major,
         dev_minor,
-        mnt_id: place.mount.id(),
+        mnt_id: status.mount.id(),
         ..Statx::default()
     }
 }

@@ -3,20 +3,11 @@
 use crate::access::{self, MAY_EXEC, MAY_WRITE};
 use crate::walk::WalkCx;
 use crate::{
-    Attr, Capabilities, Capability, Credentials, FileType, Link, MountFlags, PathRef, SetAttr, SetTime, StatFs, notify,
-    path,
+    Capabilities, Capability, Credentials, FileType, Link, MountFlags, PathRef, SetAttr, SetTime, StatFs, notify, path,
 };
 use abi::Errno;
 use abi::raw::general as c;
 use std::sync::Arc;
-
-/// stat(2) of a place.
-///
-/// # Errors
-/// Errors of the host.
-pub fn stat(place: &PathRef) -> Result<Attr, Errno> {
-    place.inode().attr()
-}
 
 fn change(cx: &WalkCx<'_>, place: &PathRef, set: &SetAttr) -> Result<(), Errno> {
     place.inode().set_attr(cx.caller, set)?;

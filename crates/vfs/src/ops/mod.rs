@@ -10,7 +10,7 @@ mod remove;
 mod rename;
 mod xattr;
 
-pub use attrs::{access, chmod, chown, read_link, resize, set_times, stat, statfs, truncate};
+pub use attrs::{access, chmod, chown, read_link, resize, set_times, statfs, truncate};
 pub use create::{link, mkdir, mknod, symlink};
 pub use open::{OpenHow, open, open_exec, open_path};
 pub use remove::{rmdir, unlink};

@@ -107,7 +107,7 @@ fn creation_errors() {
     assert_eq!(sh.link("/f", "/d"), Err(Errno::EEXIST));
     assert_eq!(sh.touch("/d/new/"), Err(Errno::EISDIR));
     assert_eq!(sh.touch("/d"), Err(Errno::EISDIR));
-    let attr = ops::stat(&sh.place("/d")).unwrap();
+    let attr = sh.place("/d").inode().attr().unwrap();
     assert_eq!(attr.perm, 0o755);
     let user = Shell::user(&world);
     assert_eq!(user.mkdir("/mine"), Err(Errno::EACCES));
@@ -249,7 +249,7 @@ fn attributes_need_ownership() {
     assert_eq!(ops::access(&sh.0, &file, access::MAY_EXEC), Err(Errno::EACCES));
     ops::chmod(&sh.0, &file, 0o6755).unwrap();
     ops::chown(&sh.0, &file, Some(1000), Some(1000)).unwrap();
-    assert_eq!(ops::stat(&file).unwrap().perm, 0o755);
+    assert_eq!(file.inode().attr().unwrap().perm, 0o755);
     assert_eq!(ops::chmod(&user.0, &file, 0o600), Ok(()));
     assert_eq!(ops::chown(&user.0, &file, None, Some(0)), Err(Errno::EPERM));
 }
