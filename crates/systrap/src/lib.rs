@@ -57,6 +57,7 @@ mod pace;
 mod passing;
 mod patcher;
 mod ranges;
+mod readings;
 mod shared;
 mod stay;
 mod stub;

@@ -2,7 +2,7 @@
 //!
 //! Five bytes are needed, a `syscall` has two. The others come from a `mov $number, %eax` before it, or from whole
 //! instructions after or before it, which move into the trampoline. That something is an instruction is known only if it is
-//! one however the bytes before the site are read (`boundary`): else a jump might be written into the middle of one.
+//! one however the bytes before the site are read ([`Readings`]): else a jump might be written into the middle of one.
 //!
 //! # Jumps into the middle
 //! All four bytes of a jump's distance are first bytes of instructions that no processor has in 64-bit mode
@@ -11,11 +11,12 @@
 //! for all sites of a text, that of its shadow; the lower half leaves each site some hundreds of places to choose from.
 
 use crate::layout::{HOST_END, REGION_STEP, USER_RANGE};
+use crate::readings::{LONGEST, Readings, decode};
 use crate::text::Entry;
-use core::ops::Range;
+use core::cell::LazyCell;
+use core::ops::{Deref, Range};
 use platform::{Code, JUMP, Patch, Patcher};
-use yaxpeax_arch::LengthedInstruction;
-use yaxpeax_x86::long_mode::{InstDecoder, Instruction, Opcode, Operand, RegSpec};
+use yaxpeax_x86::long_mode::{Instruction, Opcode, Operand, RegSpec};
 
 /// Opcodes that are invalid in 64-bit mode, whatever follows them (Intel SDM vol. 2, table A-2; `0x62`, `0xc4` and `0xc5` are not
 /// among them, since they begin vector instructions there).
@@ -24,10 +25,6 @@ const INVALID: [u8; 20] = [
     0xea,
 ];
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
-/// Longest instruction.
-const LONGEST: usize = 15;
-/// How far before a site a reading must begin to count: by then it has fallen into step.
-const SETTLED: usize = 16;
 const PAGE: u64 = abi::PAGE_SIZE;
 
 /// Makes patches whose trampolines lead to a stub region.
@@ -86,10 +83,11 @@ impl Patcher for SitePatcher {
         // A patch is one page's.
         let start = |found: &Site| code.start + found.range.start as u64;
         let in_page = |found: &Site| start(found) / PAGE == (start(found) + JUMP as u64 - 1) / PAGE;
-        let found = number_before(code, call)
+        let readings = LazyCell::new(|| Readings::before(code, call));
+        let found = number_before(code, call, &readings)
             .filter(in_page)
             .or_else(|| after(code, call).filter(in_page))
-            .or_else(|| before(code, call).filter(in_page))?;
+            .or_else(|| before(code, call, &readings).filter(in_page))?;
         let at = start(&found);
         let distance = i32::try_from(shadow.start.wrapping_sub(text.start & !(PAGE - 1)).cast_signed()).ok()?;
         let next = at + JUMP as u64;
@@ -113,7 +111,8 @@ impl Patcher for SitePatcher {
 
     fn certain(&self, code: Code<'_>, site: u64) -> bool {
         let call = site.checked_sub(code.start).and_then(|call| usize::try_from(call).ok());
-        call.and_then(|call| written(code, call)).is_some_and(|start| settled(code, start))
+        let found = call.and_then(|call| Some((call, written(code, call)?)));
+        found.is_some_and(|(call, start)| Readings::before(code, call).settle_at(start))
     }
 }
 
@@ -174,9 +173,9 @@ impl SitePatcher {
 }
 
 /// `mov $number, %eax; syscall`: the jump takes the place of the former, and the call stays.
-fn number_before(code: Code<'_>, call: usize) -> Option<Site> {
+fn number_before(code: Code<'_>, call: usize, readings: &impl Deref<Target = Readings>) -> Option<Site> {
     let start = call.checked_sub(JUMP)?;
-    let found = *code.bytes.get(start)? == 0xb8 && boundary(code, start, call);
+    let found = *code.bytes.get(start)? == 0xb8 && readings.agree_on(start);
     found.then(|| Site { range: start..call, call, ends: vec![call + 2], whole: true })
 }
 
@@ -196,20 +195,13 @@ fn after(code: Code<'_>, call: usize) -> Option<Site> {
 }
 
 /// The call and the instruction before it.
-fn before(code: Code<'_>, call: usize) -> Option<Site> {
+fn before(code: Code<'_>, call: usize, readings: &impl Deref<Target = Readings>) -> Option<Site> {
     let lengths = JUMP - SYSCALL.len()..=LONGEST.min(call);
     let start = lengths.map(|len| call - len).find(|start| {
         decode(code, *start).is_some_and(|(found, len)| len == call - start && movable(&found))
-            && boundary(code, *start, call)
+            && readings.agree_on(*start)
     })?;
     Some(Site { range: start..call + 2, call, ends: vec![call + 2], whole: false })
-}
-
-/// The instruction at `at`, and its length.
-fn decode(code: Code<'_>, at: usize) -> Option<(Instruction, usize)> {
-    let instruction = InstDecoder::default().decode_slice(code.bytes.get(at..)?).ok()?;
-    let len = usize::try_from(instruction.len().to_const()).ok()?;
-    (1..=LONGEST).contains(&len).then_some((instruction, len))
 }
 
 /// Whether an instruction does the same elsewhere, and nothing with what a call clobbers for certain: those that stand
@@ -266,29 +258,6 @@ fn stays(operand: Operand) -> bool {
     }
 }
 
-/// Whether `start` begins an instruction in every reading of the bytes before `call` that comes to the call.
-fn boundary(code: Code<'_>, start: usize, call: usize) -> bool {
-    let mut readings = 0;
-    for from in 0..call.saturating_sub(SETTLED) {
-        let (mut at, mut met) = (from, false);
-        while at < call {
-            met |= at == start;
-            match decode(code, at) {
-                Some((_, len)) => at += len,
-                None => break,
-            }
-        }
-        if at == call {
-            if !met {
-                return false;
-            }
-            readings += 1;
-        }
-    }
-    // At the start of a mapping there is nothing before.
-    readings > 0 && start < call
-}
-
 /// Where a system call as C libraries write it begins: `mov $number, %eax; syscall`, or a `syscall` and a look for errors,
 /// `cmp $-4096, %rax` (or 4095). So many bytes are not in data by chance.
 fn written(code: Code<'_>, call: usize) -> Option<usize> {
@@ -301,33 +270,13 @@ fn written(code: Code<'_>, call: usize) -> Option<usize> {
     }
 }
 
-/// Whether every reading of the bytes before `start` that makes sense comes to it, and most make sense. The code as it runs is
-/// one of them, as an instruction of it begins within any [`LONGEST`] bytes.
-fn settled(code: Code<'_>, start: usize) -> bool {
-    let starts = 0..=start.saturating_sub(SETTLED);
-    let (most, mut readings) = (starts.clone().count() / 2, 0);
-    for from in starts {
-        let mut at = from;
-        while at < start {
-            match decode(code, at) {
-                Some((_, len)) => at += len,
-                None => break,
-            }
-        }
-        if at > start {
-            return false;
-        }
-        readings += usize::from(at == start);
-    }
-    readings > most && start >= SETTLED + LONGEST
-}
-
 const _: () =
     assert!(REGION_STEP.is_power_of_two() && USER_RANGE.end.is_multiple_of(REGION_STEP) && USER_RANGE.end < HOST_END);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yaxpeax_x86::long_mode::InstDecoder;
 
     const TEXT: Range<u64> = 0x5555_0000_0000..0x5555_0010_0000;
 
@@ -384,21 +333,6 @@ mod tests {
         assert_eq!(plan(&[0xc7, 0x45, 0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xc3], 7).map(|p| p.at), Some(TEXT.start + 0x1040));
         // A jump that is too short to move, and nothing movable before.
         assert_eq!(plan(&[0xeb, 0x00, 0x0f, 0x05, 0xeb, 0x00], 2), None);
-    }
-
-    proptest::proptest! {
-        /// A second decoder, too slow to start for use, never finds an instruction of another length.
-        #[test]
-        fn lengths_are_right(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), LONGEST..256)) {
-            let code = Code { start: 0x1000, bytes: &bytes };
-            for at in 0..bytes.len() {
-                let mut other = iced_x86::Decoder::with_ip(64, &bytes[at..], 0, iced_x86::DecoderOptions::NONE);
-                let other = other.decode();
-                if let Some((_, len)) = decode(code, at) && !other.is_invalid() {
-                    proptest::prop_assert_eq!(len, other.len());
-                }
-            }
-        }
     }
 
     fn certain(bytes: &[u8], call: usize) -> bool {
