@@ -24,9 +24,10 @@ const RUN_WHOLE: u64 = 256 << 10;
 /// much when an address space is badly fragmented.
 pub(crate) const COPY_MIN: u64 = 16 << 10;
 const COPY_MAX: u64 = 64 << 10;
-/// What counts as around a write to data, and the most that is copied of that.
-const DATA_NEAR: u64 = 256 << 10;
+/// The most that is copied of a program's or library's data.
 const DATA_MAX: u64 = 256 << 10;
+/// What counts as near a fault in memory that is used all over the place.
+const NEAR: u64 = 1 << 20;
 const COPY_FRAGMENTED: u64 = 1 << 20;
 const FRAGMENTED: usize = 16 << 10;
 /// How far a stack grows at once where it may.
@@ -36,16 +37,22 @@ const AROUND: u64 = 1 << 20;
 const AROUND_RUNS: usize = 16;
 const ALL_RUNS: usize = 64;
 
+fn own((start, run): (u64, &Run)) -> u64 {
+    if run.kind == Kind::Own { run.end - start } else { 0 }
+}
+
+/// How much private memory there is near `addr` in a mapping.
+fn own_near(state: &State, addr: u64, vma: &Range<u64>) -> u64 {
+    let near = clip(addr.saturating_sub(NEAR)..addr.saturating_add(NEAR), vma);
+    state.runs.overlapping(near).map(own).sum()
+}
+
 /// How much to copy at a write to `addr`, in the shared pages `run`: as much as goes on from what was copied just before it;
-/// in a program's or library's data, where writes are all over the place, as much again as was copied around it.
+/// in a program's or library's data, where writes are all over the place, twice as much as was copied near it.
 fn copied_near(state: &State, addr: u64, kind: Kind, vma: &Range<u64>, run: &Range<u64>) -> u64 {
-    let own = |(start, run): (u64, &Run)| if run.kind == Kind::Own { run.end - start } else { 0 };
     let before = state.runs.ending_at(clip(block(addr, COPY_MIN), run).start).map_or(0, own);
     let (near, most) = match kind {
-        Kind::File => {
-            let near = clip(addr.saturating_sub(DATA_NEAR)..addr.saturating_add(DATA_NEAR), vma);
-            (state.runs.overlapping(near).map(own).sum::<u64>(), DATA_MAX)
-        }
+        Kind::File => (2 * own_near(state, addr, vma), DATA_MAX),
         _ => (0, COPY_MAX),
     };
     before.max(near).clamp(COPY_MIN, most).next_power_of_two()
@@ -181,12 +188,12 @@ impl MemoryManager {
     }
 
     /// New private memory around `addr`: as much again as already borders on it, so that programs that walk through
-    /// memory fault ever more rarely.
+    /// memory fault ever more rarely, or half as much as is near it.
     fn bring_fresh(&self, state: &mut State, addr: u64, place: &Place) -> Result<(), FaultError> {
         let gap = clip(state.runs.gap(addr), &place.vma);
         let below = state.runs.ending_at(gap.start).filter(|(_, run)| run.kind == Kind::Own);
         let above = state.runs.find(gap.end).filter(|(_, run)| run.kind == Kind::Own);
-        let neighbour = below.or(above).map_or(0, |(start, run)| run.end - start);
+        let neighbour = below.or(above).map_or(0, own).max(own_near(state, addr, &place.vma) / 2);
         let at = below.and_then(|(start, run)| run.frames(start)).map(|frames| frames.end);
         let crowded = if state.runs.len() > FRAGMENTED { RUN_MAX } else { RUN_MIN };
         let size = neighbour.clamp(crowded, RUN_MAX).next_power_of_two();
