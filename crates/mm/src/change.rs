@@ -29,6 +29,8 @@ pub(crate) struct Changes {
     ops: Vec<MapOp>,
     freed: Vec<FrameRange>,
     files: Vec<Arc<OwnedFd>>,
+    /// Pages of code in whose place copies are put that nobody runs yet.
+    pub renewed: Vec<u64>,
     pub windows: Vec<Arc<Window>>,
     pub doomed: Vec<Vma>,
 }
@@ -53,6 +55,11 @@ impl Changes {
         if let Memory::Host(fd, _) | Memory::HostShared(fd, _) = run.memory {
             self.files.push(fd);
         }
+    }
+
+    /// Whether there is nothing for the platform to do.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
     }
 
     /// An operation of another kind.
@@ -192,6 +199,7 @@ impl MemoryManager {
     }
 
     pub(crate) fn settle(&self, state: &mut State, changes: &mut Changes) {
+        changes.renewed.clear();
         // One operation can cut one mapping in three.
         state.installed_bound = state.installed_bound.saturating_add(2 * changes.ops.len());
         if state.installed_bound > COUNT_FROM {

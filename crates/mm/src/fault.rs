@@ -52,7 +52,7 @@ impl MemoryManager {
         }
         let mut want = access;
         want.read |= !(access.write || access.execute);
-        self.change(|state, changes| {
+        self.change_and_patch(|state, changes| {
             if want.execute && self.install_trampolines(state, changes, addr) {
                 return Ok(());
             }

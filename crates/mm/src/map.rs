@@ -100,7 +100,7 @@ impl MemoryManager {
         }
         let len = page_align(args.len).ok_or(Errno::ENOMEM)?;
         args.offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-        self.change(|state, changes| {
+        self.change_and_patch(|state, changes| {
             if state.vmas.len() > MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
@@ -294,7 +294,7 @@ impl MemoryManager {
         if range.is_empty() {
             return Err(Errno::EINVAL);
         }
-        self.change(|state, changes| {
+        self.change_and_patch(|state, changes| {
             if state.vmas.cuts(&range) == 2 && state.vmas.len() >= MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
@@ -328,7 +328,7 @@ impl MemoryManager {
             return Err(Errno::EINVAL);
         }
         let new = Prot::from_bits_truncate(prot);
-        self.change(|state, changes| {
+        self.change_and_patch(|state, changes| {
             let (start, vma) = state.vmas.find_from(addr).ok_or(Errno::ENOMEM)?;
             let mut range = addr..end;
             if prot & raw::PROT_GROWSDOWN != 0 {

@@ -13,16 +13,20 @@ use abi::PAGE_SIZE;
 use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
 use platform::{Access, Code, JUMP, MapOp, Patch, Patcher, Patches};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-/// A site is patched after so many traps: when the process is likely to live long enough for the patch, which costs as much
-/// as ten of them or more, to pay.
-pub(crate) const TRAPS: u32 = 16;
+/// After so many traps from a page its sites are patched with the next change of the address space: what that costs more is as
+/// much as some six of them, while little of the code that does it is in the caches.
+const TRAPS_SOON: usize = 8;
+/// After so many they are patched at once, which costs as much as ten.
+const TRAPS: usize = 16;
 /// A site that can't be patched.
 pub(crate) const NEVER: u32 = u32::MAX;
 /// Sites that are counted at once.
 const MOST_COUNTED: usize = 1024;
+/// Pages that wait for a change.
+const MOST_WAITING: usize = 16;
 /// Sites that are patched at most, with those that were put back.
 const MOST_PATCHED: usize = 4096;
 /// Texts with patched sites at most. Some may be left over from texts that were unmapped in pieces.
@@ -31,7 +35,7 @@ const MOST_SHADOWS: usize = 1024;
 pub(crate) const BEFORE: u64 = 64;
 pub(crate) const AFTER: u64 = 32;
 /// Length of the `syscall` instruction.
-const SYSCALL: u64 = 2;
+pub(crate) const SYSCALL: u64 = 2;
 const TRAMPOLINE: Access = Access { read: true, write: false, execute: true };
 
 /// The trampolines of one text.
@@ -46,7 +50,11 @@ pub(crate) struct Shadow {
 /// What an address space knows of its patches.
 #[derive(Default)]
 pub(crate) struct PatchState {
-    pub traps: HashMap<u64, u32>,
+    pub traps: BTreeMap<u64, u32>,
+    /// The sites that have trapped in each page since it was last patched, once for each trap.
+    pages: BTreeMap<u64, Vec<u64>>,
+    /// Pages whose sites are to be patched with the next change.
+    waiting: Vec<u64>,
     pub shadows: Vec<Shadow>,
     pub sites: Arc<Patches>,
     /// How many want the text as it is in its files.
@@ -122,7 +130,7 @@ pub(crate) fn patchable(state: &State, addr: u64) -> Option<(Range<u64>, Prot, T
 }
 
 impl MemoryManager {
-    /// Takes note of a trap from a `syscall` instruction at `site`, and patches it once that is worth it.
+    /// Takes note of a trap from a `syscall` instruction at `site`, and patches those of its page once that is worth it.
     pub fn note_trap(&self, site: u64) {
         let Some(texts) = &self.texts else { return };
         let mut state = self.state.lock();
@@ -131,10 +139,21 @@ impl MemoryManager {
         }
         if state.patches.traps.len() > MOST_COUNTED {
             state.patches.traps.clear();
+            state.patches.pages.clear();
         }
         let count = state.patches.traps.entry(site).or_default();
-        *count = count.saturating_add(1);
-        if *count != TRAPS {
+        if *count == NEVER {
+            return;
+        }
+        *count += 1;
+        let this = page(site);
+        let trapped = state.patches.pages.entry(this).or_default();
+        trapped.push(site);
+        let count = trapped.len();
+        if count == TRAPS_SOON && state.patches.waiting.len() < MOST_WAITING {
+            state.patches.waiting.push(this);
+        }
+        if count != TRAPS {
             return;
         }
         drop(state);
@@ -142,9 +161,46 @@ impl MemoryManager {
             if state.patches.plain > 0 {
                 return;
             }
-            let done = self.patch(state, changes, texts.patcher(), site).is_some();
-            state.patches.traps.insert(site, if done { 0 } else { NEVER });
+            self.patch_trapped(state, changes, texts.patcher(), this);
         });
+    }
+
+    /// Runs `work` as [`MemoryManager::change`] does. If the platform's address space changes, it patches what waits for that.
+    pub(crate) fn change_and_patch<R>(&self, work: impl FnOnce(&mut State, &mut Changes) -> R) -> R {
+        self.change(|state, changes| {
+            let result = work(state, changes);
+            if let Some(texts) = &self.texts
+                && !changes.is_empty()
+                && state.patches.plain == 0
+            {
+                for this in core::mem::take(&mut state.patches.waiting) {
+                    self.patch_trapped(state, changes, texts.patcher(), this);
+                }
+            }
+            result
+        })
+    }
+
+    /// Patches the sites of a page that have trapped.
+    fn patch_trapped(&self, state: &mut State, changes: &mut Changes, patcher: &dyn Patcher, this: u64) {
+        let Some(mut sites) = state.patches.pages.remove(&this) else { return };
+        sites.sort_unstable();
+        sites.dedup();
+        let Some(text) = patchable(state, this) else { return };
+        if self.renew_code(state, changes, this, text.1).is_none() {
+            return;
+        }
+        let mut any = false;
+        for site in sites {
+            let done = self.patch(state, changes, patcher, site, &text).is_some();
+            any |= done;
+            if !done {
+                state.patches.traps.insert(site, NEVER);
+            }
+        }
+        if any {
+            self.tell_sites(state);
+        }
     }
 
     /// Puts all sites back as they were, and keeps them so.
@@ -173,13 +229,19 @@ impl MemoryManager {
         })
     }
 
-    fn patch(&self, state: &mut State, changes: &mut Changes, patcher: &dyn Patcher, site: u64) -> Option<()> {
-        let (text, prot, _) = patchable(state, site)?;
+    fn patch(
+        &self,
+        state: &mut State,
+        changes: &mut Changes,
+        patcher: &dyn Patcher,
+        site: u64,
+        (text, prot, _): &(Range<u64>, Prot, TextId),
+    ) -> Option<()> {
         if let Some(old) = state.patches.sites.of_call(site + SYSCALL).cloned() {
             let mut now = [0; JUMP];
             self.read_code(state, changes, old.at, &mut now)?;
             if now == old.jump {
-                // Another thread was faster.
+                // It has been patched since.
                 return Some(());
             }
             // The page has been replaced.
@@ -191,7 +253,7 @@ impl MemoryManager {
             if now != old.original {
                 return None;
             }
-            return self.install_patch(state, changes, old, prot);
+            return self.install_patch(state, changes, old, *prot);
         }
         let mut bytes = [0; (BEFORE + AFTER) as usize];
         let window = site.saturating_sub(BEFORE).max(text.start)..(site + AFTER).min(text.end);
@@ -199,9 +261,9 @@ impl MemoryManager {
         self.read_code(state, changes, window.start, bytes)?;
         let at = self.shadow(state, patcher, text.clone())?;
         let code = Code { start: window.start, bytes };
-        let plan = self.plan_patch(state, patcher, code, site, text, state.patches.shadows.get(at)?)?;
+        let plan = self.plan_patch(state, patcher, code, site, text.clone(), state.patches.shadows.get(at)?)?;
         self.write_trampoline(state, changes, at, &plan, true)?;
-        self.install_patch(state, changes, Arc::new(plan), prot)
+        self.install_patch(state, changes, Arc::new(plan), *prot)
     }
 
     /// A patch, with its trampoline next to others if possible.
@@ -224,11 +286,10 @@ impl MemoryManager {
             .or_else(|| plan(&|range| !sites.occupied(range)))
     }
 
-    /// Writes the jump of a patch whose trampoline is there.
+    /// Writes the jump of a patch whose trampoline is there. The platform is to be told.
     fn install_patch(&self, state: &mut State, changes: &mut Changes, patch: Arc<Patch>, prot: Prot) -> Option<()> {
         self.write_code(state, changes, patch.at, &patch.jump, prot)?;
         Arc::make_mut(&mut state.patches.sites).insert(patch);
-        self.tell_sites(state);
         Some(())
     }
 
@@ -306,10 +367,19 @@ impl MemoryManager {
         MapOp::Map { addr: at, len: PAGE_SIZE, access: TRAMPOLINE, fd, offset, shared: true, populate: true }
     }
 
+    /// Puts a copy in the place of a page of code, unless this change has done so already: nobody runs it yet.
+    fn renew_code(&self, state: &mut State, changes: &mut Changes, this: u64, prot: Prot) -> Option<()> {
+        if !changes.renewed.contains(&this) {
+            self.ensure(state, changes, this, READ).ok()?;
+            self.copy_pages(state, changes, this, this..this + PAGE_SIZE, prot).ok()?;
+            changes.renewed.push(this);
+        }
+        Some(())
+    }
+
     /// Puts a copy with other bytes in the place of a page of code.
     fn write_code(&self, state: &mut State, changes: &mut Changes, addr: u64, bytes: &[u8], prot: Prot) -> Option<()> {
-        self.ensure(state, changes, addr, READ).ok()?;
-        self.copy_pages(state, changes, addr, page(addr)..page(addr) + PAGE_SIZE, prot).ok()?;
+        self.renew_code(state, changes, page(addr), prot)?;
         let (start, run) = state.runs.find(addr)?;
         let frames = run.frames(start)?;
         let inside = frames.slice(addr - start, bytes.len() as u64);

@@ -10,7 +10,7 @@
 //! trampolines of its own. Locks: `LEAF`.
 
 use crate::change::Changes;
-use crate::patch::{AFTER, BEFORE, NEVER, PatchState, TRAPS, patchable};
+use crate::patch::{AFTER, BEFORE, NEVER, PatchState, SYSCALL, patchable};
 use crate::prot::{NO_ACCESS, Prot, READ};
 use crate::runs::Kind;
 use crate::{MemoryManager, State, page};
@@ -164,18 +164,16 @@ impl Texts {
         if patches.used.is_empty() || patches.traps.is_empty() {
             return;
         }
-        let mut traps: Vec<(u64, u32)> =
-            patches.traps.iter().filter(|(_, n)| **n != NEVER).map(|(site, n)| (*site, *n)).collect();
-        traps.sort_unstable();
         for (start, id) in &patches.used {
-            let first = traps.partition_point(|(site, _)| site < start);
-            let inside = traps.iter().skip(first).map_while(|(site, n)| Some((site.checked_sub(*start)?, *n)));
+            let traps = patches.traps.range(*start..).filter(|(_, n)| **n != NEVER);
+            let inside = traps.map(|(site, n)| (site, site - start, *n)).take_while(|(_, at, _)| *at < id.len);
             // Locked anew for each: a guest can see to it that all of them have many sites.
             let mut known = self.known.lock();
             let Some(text) = known.get_mut(id) else { continue };
-            for (at, n) in inside.take_while(|(at, _)| *at < id.len) {
-                // One that has been patched is counted anew from 0.
-                text.count(at, if n == 0 { TRAPS } else { n });
+            for (site, at, n) in inside {
+                // One that has been patched would have trapped more.
+                let patched = patches.sites.of_call(site.saturating_add(SYSCALL)).is_some();
+                text.count(at, if patched { n.max(WORTH) } else { n });
             }
             text.conclude();
         }
