@@ -11,7 +11,7 @@ use platform::script::{ScriptedSpace, Touch};
 use platform::{Access, Platform};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use vizor_mm::{FaultError, FileArgs, Layout, Limits, MemoryManager, MmapArgs};
+use vizor_mm::{FaultError, FileArgs, Layout, Limits, MemoryManager, MmapArgs, Texts};
 
 pub const PAGE: u64 = abi::PAGE_SIZE;
 
@@ -27,11 +27,19 @@ impl World {
     }
 
     pub fn with_limit(limit: u64) -> World {
+        World::of(limit, None)
+    }
+
+    pub fn with_texts(texts: Arc<Texts>) -> World {
+        World::of(u64::MAX, Some(texts))
+    }
+
+    fn of(limit: u64, texts: Option<Arc<Texts>>) -> World {
         let frames = FrameAllocator::new(MemoryFile::new(8 << 30).unwrap(), limit);
         let space = Arc::new(ScriptedSpace::new());
         let user = platform::script::ScriptedPlatform.user_range();
         let layout = Layout::new(&user, 8 << 20, || 12345);
-        let mm = MemoryManager::new(frames.clone(), None, user, layout, Limits::default());
+        let mm = MemoryManager::new(frames.clone(), texts, user, layout, Limits::default());
         mm.move_in(space.clone());
         World { frames, space, mm }
     }
