@@ -35,6 +35,12 @@ fn together() -> (u64, Instant) {
     (ticks(), Instant::now())
 }
 
+/// Whether ticks are the time-stamp counter's, which guests can read too.
+#[must_use]
+pub fn counts() -> bool {
+    COUNTS.load(Ordering::Relaxed)
+}
+
 /// Ticks since some time. They may differ between cores by less than the way between them takes.
 #[inline]
 #[must_use]

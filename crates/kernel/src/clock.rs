@@ -10,6 +10,8 @@ use abi::Errno;
 use abi::raw::general as c;
 use abi::time::SECOND;
 use host::tsc::nanos;
+use lock::{Mutex, rank};
+use platform::{KernelOnly, LocalState};
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -194,13 +196,61 @@ const BOOKING: u64 = 3;
 #[derive(Default)]
 pub(crate) struct Meter(AtomicU64);
 
+/// What a task's thread sleeps in the platform, while the kernel takes it to run guest code.
+pub(crate) struct Dozes {
+    local: Mutex<Arc<dyn LocalState>>,
+    /// As far as it has been taken into account, in ticks.
+    booked: AtomicU64,
+}
+
+impl Default for Dozes {
+    fn default() -> Dozes {
+        Dozes { local: Mutex::new(rank::LEAF, Arc::new(KernelOnly::default())), booked: AtomicU64::new(0) }
+    }
+}
+
+impl Dozes {
+    /// The task has a context, or another one.
+    pub fn set_local(&self, local: Arc<dyn LocalState>) {
+        self.booked.store(local.slept(), Ordering::Relaxed);
+        let old = std::mem::replace(&mut *self.local.lock(), local);
+        drop(old);
+    }
+
+    /// Whether it does so now.
+    pub fn now(&self) -> bool {
+        self.local.lock().dozes()
+    }
+
+    /// What has come to be since it was booked, of which others only guess.
+    fn unbooked(&self) -> u64 {
+        self.local.lock().slept().saturating_sub(self.booked.load(Ordering::Relaxed))
+    }
+
+    /// Books what has come to be since, when it is `slept` in all.
+    fn book(&self, slept: u64) -> u64 {
+        slept.saturating_sub(self.booked.swap(slept, Ordering::Relaxed))
+    }
+}
+
 impl Task {
     /// Books the time since the last call and goes on with another mode. Only for the task's own thread.
     pub(crate) fn spend(&self, mode: Mode) {
+        self.spend_but(mode, 0);
+    }
+
+    /// The same after a switch to the guest, whose thread has `slept` in the platform for so many ticks in all.
+    pub(crate) fn spend_in_guest(&self, slept: u64) {
+        let dozed = if slept == self.dozes.booked.load(Ordering::Relaxed) { 0 } else { self.dozes.book(slept) };
+        self.usage.sleeps.add(u64::from(dozed > 0));
+        self.spend_but(Mode::System, dozed);
+    }
+
+    fn spend_but(&self, mode: Mode, dozed: u64) {
         // Without the highest bits, as they are kept.
         let now = host::tsc::ticks() << 2 >> 2;
         let old = self.meter.0.load(Ordering::Relaxed);
-        let spent = now.saturating_sub(old >> 2);
+        let spent = now.saturating_sub(old >> 2).saturating_sub(dozed);
         // Only this thread writes, so none of this needs a locked instruction; readers see `BOOKING` or a change.
         self.meter.0.store(BOOKING, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -229,7 +279,7 @@ impl Task {
             }
             let running = (host::tsc::ticks() << 2 >> 2).saturating_sub(before >> 2);
             let (user, system) = match before & 3 {
-                1 => (user.saturating_add(running), system),
+                1 => (user.saturating_add(running.saturating_sub(self.dozes.unbooked())), system),
                 2 => (user, system.saturating_add(running)),
                 _ => (user, system),
             };
@@ -240,6 +290,8 @@ impl Task {
     /// At the end: moves the time to the process's. Under the tree's lock, so that no reader counts it twice.
     pub(crate) fn retire_cpu(&self) {
         self.spend(Mode::Asleep);
+        // The platform uses the memory again that this is in.
+        self.dozes.set_local(Arc::new(KernelOnly::default()));
         let (own, dead) = (&self.cpu, &self.group.dead_cpu);
         for (own, dead) in [(&own.user, &dead.user), (&own.system, &dead.system)] {
             dead.fetch_add(nanos(own.swap(0, Ordering::Relaxed)), Ordering::Relaxed);

@@ -270,6 +270,7 @@ fn thread_signals(mask: SigSet, task: &Task, local: &Arc<dyn LocalState>) -> Thr
         trace: crate::ptrace::TraceSlot::default(),
     };
     signals.set_mask(mask);
+    task.dozes.set_local(local.clone());
     signals
 }
 

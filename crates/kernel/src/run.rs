@@ -29,7 +29,7 @@ pub(crate) fn run(mut task: CurrentTask) {
         }
         task.task.spend(Mode::User);
         let exit = task.context.switch(&mut task.regs);
-        task.task.spend(Mode::System);
+        task.task.spend_in_guest(task.context.slept());
         task.handle_exit(exit);
     }
 }
@@ -57,7 +57,8 @@ impl CurrentTask {
 
     fn handle_syscall(&mut self) {
         if let Some(site) = self.context.site() {
-            self.mm.note_trap(site);
+            // The number is an int.
+            self.mm.note_trap(site, self.regs.orig_rax as u32);
         }
         let kernel = self.kernel.clone();
         let result = kernel.dispatch.syscall(self);

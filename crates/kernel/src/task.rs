@@ -3,7 +3,7 @@
 //! [`Task`] is what other threads may see and touch; [`CurrentTask`] is what only the task's own Sentry thread holds:
 //! registers, context, and the state of the system call it is in.
 
-use crate::clock::{Meter, Mode};
+use crate::clock::{Dozes, Meter, Mode};
 use crate::error::{Restart, WaitEnd};
 use crate::fd_table::FdTable;
 use crate::fs_context::FsContext;
@@ -56,6 +56,7 @@ pub struct Task {
     /// CPU time in ticks, as far as it is booked; see [`Task::cpu_now`].
     pub cpu: CpuTime,
     pub(crate) meter: Meter,
+    pub(crate) dozes: Dozes,
     /// What it has used besides.
     pub usage: Usage,
     /// Scheduling parameters.
@@ -103,6 +104,7 @@ impl Task {
             work: Arc::default(),
             cpu: CpuTime::default(),
             meter: Meter::default(),
+            dozes: Dozes::default(),
             usage: Usage::default(),
             sched: Mutex::new(rank::LEAF, Sched::default()),
             futexes_released: AtomicBool::new(false),
@@ -186,12 +188,18 @@ impl Task {
     #[must_use]
     pub fn state(&self) -> RunState {
         match self.state.load(Ordering::Relaxed) {
+            0 if self.dozes.now() => RunState::Sleeping,
             0 => RunState::Running,
             1 => RunState::Sleeping,
             2 => RunState::Blocked,
             3 => RunState::Stopped,
             _ => RunState::Traced,
         }
+    }
+
+    /// Whether it runs, or may do so again without the kernel's knowledge.
+    pub(crate) fn may_run(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == RunState::Running as u32
     }
 
     pub(crate) fn set_state(&self, state: RunState) {

@@ -51,8 +51,8 @@ pub(crate) struct Shadow {
 #[derive(Default)]
 pub(crate) struct PatchState {
     pub traps: BTreeMap<u64, u32>,
-    /// The sites that have trapped in each page since it was last patched, once for each trap.
-    pages: BTreeMap<u64, Vec<u64>>,
+    /// The sites that have trapped in each page since it was last patched, once for each trap, with the number of the call.
+    pages: BTreeMap<u64, Vec<(u64, Option<u32>)>>,
     /// Pages whose sites are to be patched with the next change.
     waiting: Vec<u64>,
     pub shadows: Vec<Shadow>,
@@ -130,8 +130,9 @@ pub(crate) fn patchable(state: &State, addr: u64) -> Option<(Range<u64>, Prot, T
 }
 
 impl MemoryManager {
-    /// Takes note of a trap from a `syscall` instruction at `site`, and patches those of its page once that is worth it.
-    pub fn note_trap(&self, site: u64) {
+    /// Takes note of a trap from a `syscall` instruction at `site`, with the number of its call, and patches those of its page
+    /// once that is worth it.
+    pub fn note_trap(&self, site: u64, number: u32) {
         let Some(texts) = &self.texts else { return };
         let mut state = self.state.lock();
         if state.patches.plain > 0 {
@@ -148,7 +149,7 @@ impl MemoryManager {
         *count += 1;
         let this = page(site);
         let trapped = state.patches.pages.entry(this).or_default();
-        trapped.push(site);
+        trapped.push((site, Some(number)));
         let count = trapped.len();
         if count == TRAPS_SOON && state.patches.waiting.len() < MOST_WAITING {
             state.patches.waiting.push(this);
@@ -185,14 +186,20 @@ impl MemoryManager {
     fn patch_trapped(&self, state: &mut State, changes: &mut Changes, patcher: &dyn Patcher, this: u64) {
         let Some(mut sites) = state.patches.pages.remove(&this) else { return };
         sites.sort_unstable();
-        sites.dedup();
+        sites.dedup_by(|again, first| {
+            let same = again.0 == first.0;
+            if same && again.1 != first.1 {
+                first.1 = None;
+            }
+            same
+        });
         let Some(text) = patchable(state, this) else { return };
         if self.renew_code(state, changes, this, text.1).is_none() {
             return;
         }
         let mut any = false;
-        for site in sites {
-            let done = self.patch(state, changes, patcher, site, &text).is_some();
+        for (site, number) in sites {
+            let done = self.patch(state, changes, patcher, site, number, &text).is_some();
             any |= done;
             if !done {
                 state.patches.traps.insert(site, NEVER);
@@ -235,6 +242,7 @@ impl MemoryManager {
         changes: &mut Changes,
         patcher: &dyn Patcher,
         site: u64,
+        number: Option<u32>,
         (text, prot, _): &(Range<u64>, Prot, TextId),
     ) -> Option<()> {
         if let Some(old) = state.patches.sites.of_call(site + SYSCALL).cloned() {
@@ -261,7 +269,8 @@ impl MemoryManager {
         self.read_code(state, changes, window.start, bytes)?;
         let at = self.shadow(state, patcher, text.clone())?;
         let code = Code { start: window.start, bytes };
-        let plan = self.plan_patch(state, patcher, code, site, text.clone(), state.patches.shadows.get(at)?)?;
+        let shadow = state.patches.shadows.get(at)?;
+        let plan = self.plan_patch(state, patcher, code, (site, number), text.clone(), shadow)?;
         self.write_trampoline(state, changes, at, &plan, true)?;
         self.install_patch(state, changes, Arc::new(plan), *prot)
     }
@@ -272,7 +281,7 @@ impl MemoryManager {
         state: &State,
         patcher: &dyn Patcher,
         code: Code<'_>,
-        site: u64,
+        (site, number): (u64, Option<u32>),
         text: Range<u64>,
         shadow: &Shadow,
     ) -> Option<Patch> {
@@ -280,8 +289,9 @@ impl MemoryManager {
         if sites.len() >= MOST_PATCHED {
             return None;
         }
-        let plan =
-            |free: &dyn Fn(Range<u64>) -> bool| patcher.plan(code, site, text.clone(), shadow.range.clone(), free);
+        let plan = |free: &dyn Fn(Range<u64>) -> bool| {
+            patcher.plan(code, site, number, text.clone(), shadow.range.clone(), free)
+        };
         plan(&|range| shadow.pages.contains_key(&page(range.start)) && !sites.occupied(range))
             .or_else(|| plan(&|range| !sites.occupied(range)))
     }

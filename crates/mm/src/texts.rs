@@ -302,7 +302,8 @@ impl MemoryManager {
         if !patcher.certain(code, site) {
             return None;
         }
-        let patch = self.plan_patch(state, patcher, code, site, text.clone(), state.patches.shadows.get(shadow)?)?;
+        let patch =
+            self.plan_patch(state, patcher, code, (site, None), text.clone(), state.patches.shadows.get(shadow)?)?;
         (patch.at >= page).then_some((patch, window))
     }
 }

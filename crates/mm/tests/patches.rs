@@ -5,17 +5,25 @@ mod support;
 use abi::raw::general as raw;
 use core::ops::Range;
 use platform::{Code, JUMP, MapOp, Patch, Patcher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use support::*;
 use vizor_mm::Texts;
 
 const PLAIN: u8 = 0x90;
 const JUMPS: u8 = 0xe9;
+/// Of calls.
+const NUMBER: u32 = 39;
 /// Length of a trampoline.
 const ROOM: u64 = 32;
 
 /// Puts a jump in the place of whatever is at a site.
-struct Anywhere;
+#[derive(Default)]
+struct Anywhere {
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A site that it was asked for, and the number of its calls.
+type Asked = (u64, Option<u32>);
 
 impl Patcher for Anywhere {
     fn shadows(&self, text: Range<u64>) -> Vec<Range<u64>> {
@@ -28,10 +36,12 @@ impl Patcher for Anywhere {
         &self,
         code: Code<'_>,
         site: u64,
+        number: Option<u32>,
         _: Range<u64>,
         shadow: Range<u64>,
         free: &dyn Fn(Range<u64>) -> bool,
     ) -> Option<Patch> {
+        self.asked.lock().unwrap().push((site, number));
         let from = (site - code.start) as usize;
         let original = code.bytes.get(from..from + JUMP)?.try_into().ok()?;
         let trampoline = shadow.step_by(ROOM as usize).find(|at| free(*at..at + ROOM))?;
@@ -47,7 +57,11 @@ impl Patcher for Anywhere {
 
 /// A text that a guest has begun to run.
 fn text() -> (World, u64) {
-    let world = World::with_texts(Texts::new(Arc::new(Anywhere)));
+    text_for(Anywhere::default())
+}
+
+fn text_for(patcher: Anywhere) -> (World, u64) {
+    let world = World::with_texts(Texts::new(Arc::new(patcher)));
     let file = HostFile::new(&[PLAIN; 4 * PAGE as usize]);
     let text = world.map_file(&file, 4 * PAGE, raw::MAP_PRIVATE, raw::PROT_READ | raw::PROT_EXEC).unwrap();
     world.guest_read(text).unwrap();
@@ -55,7 +69,7 @@ fn text() -> (World, u64) {
 }
 
 fn trap(world: &World, site: u64, times: usize) {
-    (0..times).for_each(|_| world.mm.note_trap(site));
+    (0..times).for_each(|_| world.mm.note_trap(site, NUMBER));
 }
 
 /// The platform's address space changes.
@@ -119,4 +133,18 @@ fn what_is_unmapped_or_made_writable_meanwhile_is_left_alone() {
     change(&world);
     assert_eq!(world.guest_read(text + 0x2100), Ok(0));
     assert_eq!(world.guest_read(text + 0x100), Ok(PLAIN));
+}
+
+#[test]
+fn a_number_counts_if_it_was_always_the_same() {
+    let patcher = Anywhere::default();
+    let asked = Arc::clone(&patcher.asked);
+    let (world, text) = text_for(patcher);
+    trap(&world, text + 0x40, 2);
+    trap(&world, text + 0x80, 1);
+    world.mm.note_trap(text + 0x80, NUMBER + 1);
+    trap(&world, text + 0xc0, 16);
+    let mut seen = std::mem::take(&mut *asked.lock().unwrap());
+    seen.dedup();
+    assert_eq!(seen, [(text + 0x40, Some(NUMBER)), (text + 0x80, None), (text + 0xc0, Some(NUMBER))]);
 }

@@ -177,6 +177,14 @@ pub trait AddressSpace: Send + Sync {
     /// Says which system call sites of this address space are patched.
     fn set_patches(&self, patches: Arc<Patches>);
 
+    /// Wakes up to `count` of the threads that wait for the private futex at `addr` in the platform, without the kernel's
+    /// knowledge, and whose bits meet `bitset`. Returns how many. To be called after the kernel has looked for its own.
+    fn wake_waiters(&self, addr: u64, count: u32, bitset: u32) -> u32;
+
+    /// Wakes up to `wake` such threads, and has up to `limit` more wait for the private futex at `to` from now on. Returns how
+    /// many of both.
+    fn move_waiters(&self, from: u64, to: u64, wake: u32, limit: u32) -> u32;
+
     /// Promises that none of its contexts will run again. Some time after the last reference is dropped, when nothing
     /// of it can touch memory any more, `then` is called by some thread with no lock held.
     fn at_end(&self, then: Box<dyn FnOnce() + Send>);
@@ -210,6 +218,9 @@ pub trait Context: Send {
 
     /// The state that calls on the thread itself may change without an exit.
     fn local(&self) -> Arc<dyn LocalState>;
+
+    /// How long the thread has slept in all switches up to the last, without the kernel: ticks of `host::tsc`.
+    fn slept(&self) -> u64;
 
     /// Makes it, after [`Context::unfold`], as one that was just made: for another program in the same address space.
     fn renew(&mut self);

@@ -27,6 +27,12 @@ pub trait LocalState: Send + Sync {
     /// Sets the mask.
     fn set_mask(&self, mask: u64);
 
+    /// How long the thread has waited for private futexes in the platform, in ticks of `host::tsc`, all in all.
+    fn slept(&self) -> u64;
+
+    /// Whether it does so now.
+    fn dozes(&self) -> bool;
+
     /// Says whether a signal waits for the thread, blocked or not. As long as one does, changes of the mask come to the
     /// kernel as calls. Set before the mask is looked at, so that a change at the same time is not missed.
     fn set_alert(&self, alert: bool);
@@ -48,6 +54,14 @@ impl LocalState for KernelOnly {
 
     fn set_mask(&self, mask: u64) {
         self.mask.store(mask, Ordering::SeqCst);
+    }
+
+    fn slept(&self) -> u64 {
+        0
+    }
+
+    fn dozes(&self) -> bool {
+        false
     }
 
     fn set_alert(&self, _alert: bool) {}

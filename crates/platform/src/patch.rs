@@ -164,11 +164,13 @@ pub trait Patcher: Send + Sync {
     fn shadows(&self, text: Range<u64>) -> Vec<Range<u64>>;
 
     /// A patch for the `syscall` instruction at `site`, with its trampoline in the shadow that is `shadow_at` bytes on from
-    /// the text, where `free` says that there is room. `None` if the site can't be patched.
+    /// the text, where `free` says that there is room. `None` if the site can't be patched. `number` is that of the call that
+    /// the site has just made, if that is known.
     fn plan(
         &self,
         code: Code<'_>,
         site: u64,
+        number: Option<u32>,
         text: Range<u64>,
         shadow: Range<u64>,
         free: &dyn Fn(Range<u64>) -> bool,

@@ -162,6 +162,14 @@ impl AddressSpace for ScriptedSpace {
 
     fn set_patches(&self, _patches: Arc<Patches>) {}
 
+    fn wake_waiters(&self, _addr: u64, _count: u32, _bitset: u32) -> u32 {
+        0
+    }
+
+    fn move_waiters(&self, _from: u64, _to: u64, _wake: u32, _limit: u32) -> u32 {
+        0
+    }
+
     fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
         self.table.lock().pages.clear();
         then();
@@ -214,6 +222,10 @@ impl Context for ScriptedContext {
 
     fn site(&self) -> Option<u64> {
         None
+    }
+
+    fn slept(&self) -> u64 {
+        0
     }
 
     fn local(&self) -> Arc<dyn LocalState> {

@@ -8,6 +8,7 @@
 //! lets the stub *raise* it to the former if more of the registers is wanted.
 
 use crate::crowd::{Ticket, Turn};
+use crate::dozing;
 use crate::filter::ARCH_X86_64;
 use crate::fpu::Format;
 use crate::frame::{Cause, Frame};
@@ -79,11 +80,13 @@ struct Ways {
     spins: u32,
     passes: u32,
     futex_looks: u32,
+    /// Whether it may wait for a futex in the host.
+    dozes: u32,
 }
 
 impl Ways {
     /// Of a block that another thread has used.
-    const UNKNOWN: Ways = Ways { spins: u32::MAX, passes: u32::MAX, futex_looks: u32::MAX };
+    const UNKNOWN: Ways = Ways { spins: u32::MAX, passes: u32::MAX, futex_looks: u32::MAX, dozes: u32::MAX };
 }
 
 /// One guest thread.
@@ -140,6 +143,7 @@ impl SystrapContext {
         let local = Arc::new(Local::new(&stub, slot, format));
         stub.core().contexts.fetch_add(1, Ordering::Relaxed);
         let head = Stub::block(slot) + HEAD;
+        stub.core().dozers.add(stub.shared_memory(), head);
         SystrapContext {
             slot,
             head,
@@ -172,20 +176,21 @@ impl SystrapContext {
         self.lender.goes();
         if self.slept.take() {
             self.pace.slept();
-            self.linger.get_mut().over();
+            if self.linger.get_mut().over() {
+                self.local.long_wait();
+            }
         }
         let core = stub.core();
-        let running = &core.running;
         let strangers = core.load.strangers(|| self.sandbox_runs(core));
-        let others = running.load(Ordering::Relaxed) + strangers;
-        let futex_looks = self.linger.get_mut().futex_looks(&core.lingerers, others);
+        let others = core.runs();
+        let futex_looks = Linger::futex_looks(&core.lingerers, others + strangers);
         let spins = self.may_spin(&stub, give == TURN_GUEST, strangers);
-        let alone = running.fetch_add(1, Ordering::Relaxed) == 0;
+        core.running.fetch_add(1, Ordering::Relaxed);
         let result = match spins {
             true => self.spin(&stub, give, futex_looks),
-            false => self.pass(&stub, give, futex_looks, alone),
+            false => self.pass(&stub, give, futex_looks, others == 0),
         };
-        running.fetch_sub(1, Ordering::Relaxed);
+        core.running.fetch_sub(1, Ordering::Relaxed);
         if spins && result.is_ok() {
             self.lender.waits();
         }
@@ -195,7 +200,7 @@ impl SystrapContext {
     /// Hands over by spinning.
     fn spin(&mut self, stub: &Stub, give: u32, futex_looks: u32) -> Result<u32, Gone> {
         let spins = self.pace.spins(stub.core().contexts.load(Ordering::Relaxed) == 1);
-        self.set_ways(Ways { spins, passes: 0, futex_looks });
+        self.set_ways(Ways { spins, passes: 0, futex_looks, dozes: self.may_doze() });
         self.mover.keep_away();
         let shared = stub.shared();
         let (turn, slept) = self.give(shared, give);
@@ -218,11 +223,11 @@ impl SystrapContext {
     fn pass(&mut self, stub: &Stub, give: u32, futex_looks: u32, alone: bool) -> Result<u32, Gone> {
         let core = stub.core();
         let cores = &core.lingerers;
-        let wanting = core.running.load(Ordering::Relaxed) + core.crowd.waiting();
+        let wanting = core.runs() + core.crowd.waiting();
         let here = self.linger.get_mut().enter(cores, wanting);
         let began = Instant::now();
         let passes = if self.passing.wants(began) && self.mover.is_here() { PASSES } else { 0 };
-        self.set_ways(Ways { spins: 0, passes, futex_looks });
+        self.set_ways(Ways { spins: 0, passes, futex_looks, dozes: self.may_doze() });
         let shared = stub.shared();
         let (turn, slept) = self.give(shared, give);
         if slept {
@@ -277,6 +282,13 @@ impl SystrapContext {
         set(SPIN, old.spins, ways.spins);
         set(STUB_PASSES, old.passes, ways.passes);
         set(FUTEX_LOOKS, old.futex_looks, ways.futex_looks);
+        set(DOZES, old.dozes, ways.dozes);
+    }
+
+    /// Whether the guest thread may wait for futexes without its Sentry thread: not if others wait for its ticket. What it
+    /// sleeps is measured with the time-stamp counter.
+    fn may_doze(&self) -> u32 {
+        u32::from(!self.ticket.held() && host::tsc::counts())
     }
 
     /// Whether the next hand-over is to be by spinning, and there are cores for it. If there are not, a `patient` caller
@@ -292,7 +304,7 @@ impl SystrapContext {
             self.ticket.give_back(&core.crowd);
             return false;
         }
-        let others = || core.running.load(Ordering::Relaxed) + core.lingerers.lingering();
+        let others = || core.runs() + core.lingerers.lingering();
         let here = others() + core.crowd.waiting();
         if here == 0 && strangers + 1 >= core.cores {
             // The two of us would seldom have a core each at the same time.
@@ -607,8 +619,14 @@ impl Context for SystrapContext {
         self.slept.set(true);
         self.stay.borrow_mut().leave(self.linger.borrow_mut().mover());
         let core = self.stub.core();
-        let others = core.running.load(Ordering::Relaxed) + core.load.strangers(|| self.sandbox_runs(core));
+        let others = core.runs() + core.load.strangers(|| self.sandbox_runs(core));
         self.linger.borrow_mut().wait(&core.lingerers, others, ended);
+    }
+
+    fn slept(&self) -> u64 {
+        let slept = self.stub.shared().get(self.head + SLEPT);
+        // The thread has come, so it does not wait, whatever it says.
+        if dozing::waits(slept) { 0 } else { slept }
     }
 
     fn renew(&mut self) {
@@ -642,6 +660,7 @@ impl Drop for SystrapContext {
     fn drop(&mut self) {
         self.lender.goes();
         self.stub.core().contexts.fetch_sub(1, Ordering::Relaxed);
+        self.stub.core().dozers.remove(&self.stub.shared_memory(), self.head);
         if self.stub.core().crowd.waiting() > 0 {
             self.let_sleep();
         }

@@ -19,12 +19,21 @@ fn high(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
-/// What guest threads may call: a futex in a context block, a wake of the mapper, and `rt_sigreturn` and `sched_yield` from
-/// the places in the stub that do it (the guests' own calls are the kernel's business).
+/// What the stub does to private futexes of the guest's.
+const OWN_FUTEX_OPS: [i32; 5] = [
+    libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+    libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+    libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG,
+    libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME,
+    libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG,
+];
+
+/// What guest threads may call: a futex in a context block, a wake of the mapper, and private futexes in guest memory,
+/// `rt_sigreturn` and `sched_yield` from the places in the stub that do it (the guests' own calls are the kernel's business).
 pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     let mut p = Program::new();
     let (trap, futex, sigreturn) = (p.label(), p.label(), p.label());
-    let (contexts, sched_yield) = (p.label(), p.label());
+    let (contexts, sched_yield, own) = (p.label(), p.label(), p.label());
     p.load(Word::Arch);
     p.jump_unless(Test::Eq(ARCH_X86_64), trap);
     p.load(Word::Number);
@@ -34,7 +43,7 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.ret(libc::SECCOMP_RET_TRAP);
     p.place(futex);
     p.load(Word::ArgHigh(0));
-    p.jump_unless(Test::Eq(high(base)), trap);
+    p.jump_unless(Test::Eq(high(base)), own);
     p.load(Word::ArgLow(0));
     p.jump_if(Test::Ge(low(base + CONTEXTS as u64)), contexts);
     // Who waits where the mapper does would pass for it: wake only.
@@ -49,6 +58,20 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     // Wait and wake only: a requeue could move a waiter.
     p.jump_if(Test::Gt(libc::FUTEX_WAKE as u32), trap);
     p.ret(libc::SECCOMP_RET_ALLOW);
+    // A private futex in guest memory, for the stub that serves a wait or a wake.
+    p.place(own);
+    p.jump_if(Test::Ge(high(USER_RANGE.end)), trap);
+    p.load(Word::ArgLow(1));
+    let served = p.label();
+    for op in OWN_FUTEX_OPS {
+        p.jump_if(Test::Eq(op as u32), served);
+    }
+    p.ret(libc::SECCOMP_RET_TRAP);
+    p.place(served);
+    let woke = p.label();
+    check_place(&mut p, base, Entry::Dozed, woke);
+    p.place(woke);
+    check_place(&mut p, base, Entry::Woke, trap);
     p.place(sigreturn);
     check_place(&mut p, base, Entry::Resume, trap);
     p.place(sched_yield);

@@ -7,6 +7,7 @@
 //! | `TEXT` | stub code, seccomp programs | read, execute |
 //! | `COMMAND` | commands to the mapper thread | read |
 //! | `RESPONSE` | its answers | read, write |
+//! | `SLEEPERS` | those of them that wait in the host, in this address space | read, write |
 //! | `WAITERS` | futex waiters, by the page offset of the word | read |
 //! | `VDSO` | the host's `[vvar]` and `[vdso]` | as the host has them |
 //! | `CONTEXTS` | one block for each guest thread | read, write |
@@ -36,9 +37,13 @@ pub const MAPPER_PROGRAM: usize = 0x2800;
 pub const COMMAND: usize = 0x4000;
 pub const COMMAND_LEN: usize = 0x4000;
 pub const RESPONSE: usize = 0x8000;
-pub const RESPONSE_LEN: usize = 0x1000;
+pub const RESPONSE_LEN: usize = 0x2000;
+/// How many threads of this address space wait on private futexes in the host, by the page offset of the word: the response's
+/// second page.
+pub const SLEEPERS: usize = RESPONSE + 0x1000;
+pub const SLEEPERS_LEN: usize = 0x1000;
 /// How many tasks of the sandbox wait on futexes, by the page offset of the word. Read-only, the same page in all stubs.
-pub const WAITERS: usize = 0x9000;
+pub const WAITERS: usize = 0xa000;
 pub const WAITERS_LEN: usize = 0x1000;
 pub const VDSO: usize = 0x1_0000;
 pub const VDSO_MAX: usize = 0x4_0000;
@@ -56,6 +61,7 @@ pub const HEAD: usize = 0x3c00;
 
 // The shared file.
 pub const FILE_RESPONSE: usize = COMMAND_LEN;
+pub const FILE_SLEEPERS: usize = FILE_RESPONSE + SLEEPERS - RESPONSE;
 pub const FILE_CONTEXTS: usize = 0x8000;
 pub const FILE_LEN: usize = FILE_CONTEXTS + MAX_CONTEXTS * BLOCK;
 
@@ -107,6 +113,15 @@ pub const SENTRY_WAITS: usize = 64;
 pub const SPIN: usize = 68;
 /// How often the stub then yields its core before it sleeps.
 pub const STUB_PASSES: usize = 96;
+/// Whether the thread may wait for private futexes in the host.
+pub const DOZES: usize = 100;
+/// Ticks that it has waited there. While it waits, since when is taken from it: negative.
+pub const SLEPT: usize = 104;
+/// Looks at futexes that found nothing in time, in a row; and how many short waits are to pass before the next.
+pub const LOOK_FAILS: usize = 112;
+pub const LOOK_SKIPS: usize = 116;
+/// Since when it has waited there: the counter.
+pub const DOZES_SINCE: usize = 120;
 pub const FS_BASE: usize = 72;
 /// Zero as long as the guest has not set its own.
 pub const GS_BASE: usize = 80;
@@ -177,4 +192,5 @@ pub const CODE_CALL: i32 = 2;
 pub const CODE_HELD: i32 = 3;
 
 const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + CORE < BLOCK);
-const _: () = assert!(RESP_RESULTS + 8 * MAX_CALLS <= RESPONSE_LEN);
+const _: () =
+    assert!(RESP_RESULTS + 8 * MAX_CALLS <= SLEEPERS - RESPONSE && FILE_RESPONSE + RESPONSE_LEN <= FILE_CONTEXTS);

@@ -43,6 +43,7 @@ mod arena;
 mod calls;
 mod context;
 mod crowd;
+mod dozing;
 mod filter;
 mod fpu;
 mod frame;
@@ -249,6 +250,14 @@ impl AddressSpace for Space {
 
     fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
         self.stub.at_end(then);
+    }
+
+    fn wake_waiters(&self, addr: u64, count: u32, bitset: u32) -> u32 {
+        self.stub.wake_waiters(addr, count, bitset)
+    }
+
+    fn move_waiters(&self, from: u64, to: u64, wake: u32, limit: u32) -> u32 {
+        self.stub.move_waiters(from, to, wake, limit)
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, Errno> {

@@ -16,8 +16,8 @@ use std::time::Instant;
 
 /// Looks before sleeping: for some times as long as waking an idle core takes, as the other side may have to be woken first.
 const LOOKS: u32 = 4000;
-/// Looks at a futex: for some 10 µs. If it changes, both sides have saved two hand-overs; if not, one would have waited awake here.
-const FUTEX_LOOKS: u32 = 400;
+/// A guest's looks at a futex: for some 10 µs. If it changes, both sides have saved two hand-overs. The stub learns whether it does.
+pub const FUTEX_LOOKS: u32 = 400;
 /// A wait that was shorter would have ended before sleep. To wake a core that sleeps takes up to 80 µs.
 const SHORT: Duration = Duration::from_micros(150);
 /// So many more short waits than long ones count.
@@ -51,6 +51,11 @@ impl Cores {
         if let Some(guests) = self.guests.get(core) {
             guests.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a core is left over by so many others.
+    fn free(&self, running: usize) -> bool {
+        running + self.lingering() < self.last.len()
     }
 
     /// How many cores are kept awake.
@@ -95,25 +100,26 @@ impl Linger {
         cores.lingering.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How often the guest is to look at a futex before it waits here: a moment's wait awake, without a hand-over.
-    pub fn futex_looks(&self, cores: &Cores, running: usize) -> u32 {
-        if self.awake(cores, running) { FUTEX_LOOKS } else { 0 }
+    /// How often the guest is to look at a futex before it waits, with so many others running.
+    pub fn futex_looks(cores: &Cores, running: usize) -> u32 {
+        if cores.free(running) { FUTEX_LOOKS } else { 0 }
     }
 
     /// Whether to wait awake, with so many others running.
     fn awake(&self, cores: &Cores, running: usize) -> bool {
-        self.credit >= CREDIT_TRY && running + cores.lingering() < cores.last.len()
+        self.credit >= CREDIT_TRY && cores.free(running)
     }
 
-    /// Takes note that the wait, if there was one, is over.
-    pub fn over(&mut self) {
-        let Some(since) = self.since.take() else { return };
+    /// Takes note that the wait, if there was one, is over. Returns whether it was long.
+    pub fn over(&mut self) -> bool {
+        let Some(since) = self.since.take() else { return false };
         if since.elapsed() < SHORT {
             self.credit = (self.credit + 1).min(CREDIT_MAX);
-            return;
+            return false;
         }
         self.credit = self.credit.saturating_sub(CREDIT_LOSS);
         self.let_go();
+        true
     }
 
     /// Leaves this core to the guest; returns it, for [`Cores::leave`]. `running` says how many guests run, this one among
@@ -198,7 +204,7 @@ mod tests {
         let (cores, mut linger) = (Cores::new(2), Linger::new(7));
         assert_eq!(wait(&mut linger, &cores, 0), 1);
         learn_short_waits(&mut linger);
-        assert_eq!(linger.futex_looks(&cores, 1), FUTEX_LOOKS);
+        assert_eq!(Linger::futex_looks(&cores, 1), FUTEX_LOOKS);
         let mut awake = 0;
         while wait(&mut linger, &cores, 0) > 1 {
             std::thread::sleep(SHORT);
@@ -206,7 +212,7 @@ mod tests {
             awake += 1;
         }
         assert!((1..=CREDIT_MAX / CREDIT_LOSS).contains(&awake), "{awake}");
-        assert_eq!((linger.futex_looks(&cores, 0), cores.lingering()), (0, 0));
+        assert_eq!(cores.lingering(), 0);
     }
 
     #[test]
@@ -227,6 +233,6 @@ mod tests {
     fn a_core_that_a_guest_needs_is_left_to_it() {
         let (cores, mut linger) = (Cores::new(2), Linger::new(7));
         learn_short_waits(&mut linger);
-        assert_eq!((wait(&mut linger, &cores, 2), linger.futex_looks(&cores, 2)), (1, 0));
+        assert_eq!((wait(&mut linger, &cores, 2), Linger::futex_looks(&cores, 2)), (1, 0));
     }
 }

@@ -1,11 +1,13 @@
 //! State of a guest thread that lies in its block's head, for calls that the stub serves by itself; and the count of futex
 //! waiters.
 
+use crate::dozing;
 use crate::fpu::Format;
 use crate::frame::offset_of_own;
 use crate::layout::*;
 use crate::shared::Shared;
 use crate::stub::Stub;
+use crate::text::LONG_WAIT_SKIPS;
 use core::sync::atomic::Ordering;
 use platform::{FutexWaiters, Ids, LocalState};
 use std::sync::Arc;
@@ -28,6 +30,9 @@ impl Local {
         local.word(KICK, 0);
         local.word(ALERT, 0);
         local.word(HELD, 0);
+        local.shared.set(local.head + SLEPT, 0);
+        local.word(LOOK_FAILS, 0);
+        local.word(LOOK_SKIPS, LONG_WAIT_SKIPS);
         local.set_mask(0);
         let block = stub.address(slot);
         let [magic, features, size] = format.words();
@@ -44,6 +49,14 @@ impl Local {
         local
     }
 
+    /// The thread has waited in the kernel for longer than one would look at a futex.
+    pub fn long_wait(&self) {
+        let skips = self.shared.u32(self.head + LOOK_SKIPS);
+        if skips.load(Ordering::Relaxed) < LONG_WAIT_SKIPS {
+            skips.store(LONG_WAIT_SKIPS, Ordering::Relaxed);
+        }
+    }
+
     fn word(&self, at: usize, value: u32) {
         self.shared.u32(self.head + at).store(value, Ordering::SeqCst);
     }
@@ -56,6 +69,14 @@ impl LocalState for Local {
 
     fn set_mask(&self, mask: u64) {
         self.shared.u64(self.head + MASK).store(mask, Ordering::SeqCst);
+    }
+
+    fn slept(&self) -> u64 {
+        dozing::slept(self.shared.get(self.head + SLEPT))
+    }
+
+    fn dozes(&self) -> bool {
+        dozing::waits(self.shared.get(self.head + SLEPT))
     }
 
     fn set_alert(&self, alert: bool) {

@@ -72,6 +72,7 @@ impl Patcher for SitePatcher {
         &self,
         code: Code<'_>,
         site: u64,
+        number: Option<u32>,
         text: Range<u64>,
         shadow: Range<u64>,
         free: &dyn Fn(Range<u64>) -> bool,
@@ -84,7 +85,7 @@ impl Patcher for SitePatcher {
         let start = |found: &Site| code.start + found.range.start as u64;
         let in_page = |found: &Site| start(found) / PAGE == (start(found) + JUMP as u64 - 1) / PAGE;
         let readings = LazyCell::new(|| Readings::before(code, call));
-        let found = number_before(code, call, &readings)
+        let found = number_before(code, call, number, &readings)
             .filter(in_page)
             .or_else(|| after(code, call).filter(in_page))
             .or_else(|| before(code, call, &readings).filter(in_page))?;
@@ -172,10 +173,18 @@ impl SitePatcher {
     }
 }
 
-/// `mov $number, %eax; syscall`: the jump takes the place of the former, and the call stays.
-fn number_before(code: Code<'_>, call: usize, readings: &impl Deref<Target = Readings>) -> Option<Site> {
+/// `mov $number, %eax; syscall`: the jump takes the place of the former, and the call stays. A call that came with that very
+/// `number` most likely came that way.
+fn number_before(
+    code: Code<'_>,
+    call: usize,
+    number: Option<u32>,
+    readings: &impl Deref<Target = Readings>,
+) -> Option<Site> {
     let start = call.checked_sub(JUMP)?;
-    let found = *code.bytes.get(start)? == 0xb8 && readings.agree_on(start);
+    let [0xb8, loaded @ ..] = code.bytes.get(start..call)? else { return None };
+    let came_that_way = number.is_some_and(|number| number.to_le_bytes() == *loaded);
+    let found = if came_that_way { readings.favour(start) } else { readings.agree_on(start) };
     found.then(|| Site { range: start..call, call, ends: vec![call + 2], whole: true })
 }
 
@@ -281,13 +290,17 @@ mod tests {
     const TEXT: Range<u64> = 0x5555_0000_0000..0x5555_0010_0000;
 
     fn plan(bytes: &[u8], call: usize) -> Option<Patch> {
+        plan_after(bytes, call, None)
+    }
+
+    fn plan_after(bytes: &[u8], call: usize, number: Option<u32>) -> Option<Patch> {
         let patcher = SitePatcher::new(USER_RANGE.end);
         let mut text = vec![0x90; 64];
         text.extend(bytes);
         text.extend([0x90; 32]);
         let code = Code { start: TEXT.start + 0x1000, bytes: &text };
         let shadow = patcher.shadows(TEXT).remove(0);
-        patcher.plan(code, TEXT.start + 0x1000 + 64 + call as u64, TEXT, shadow, &|_| true)
+        patcher.plan(code, TEXT.start + 0x1000 + 64 + call as u64, number, TEXT, shadow, &|_| true)
     }
 
     #[test]
@@ -298,6 +311,17 @@ mod tests {
         assert!(patch.jump.get(1..).is_some_and(|distance| distance.iter().all(|byte| INVALID.contains(byte))));
         let after = TEXT.start + 0x1047;
         assert!(patch.moved.iter().any(|m| m.0 == after));
+    }
+
+    #[test]
+    fn a_number_that_has_just_been_used_need_not_stand_in_all_readings() {
+        // xor $0x81, %sil; xor %r10d, %r10d; mov $1, %edx; mov $202, %eax; syscall; ret, behind padding
+        let wake = [
+            0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x0f, 0x1f, 0x40, 0, 0x40, 0x80, 0xf6, 0x81, 0x45, 0x31,
+            0xd2, 0xba, 1, 0, 0, 0, 0xb8, 0xca, 0, 0, 0, 0x0f, 0x05, 0xc3,
+        ];
+        assert_eq!((plan_after(&wake, 32, None), plan_after(&wake, 32, Some(7))), (None, None));
+        assert_eq!(plan_after(&wake, 32, Some(202)).map(|p| p.at), Some(TEXT.start + 0x1040 + 27));
     }
 
     #[test]
@@ -331,6 +355,9 @@ mod tests {
     fn the_tail_of_an_instruction_is_no_number() {
         // movl $1, -0x48(%rbp); syscall; ret: the last five bytes before the call look like mov $1, %eax.
         assert_eq!(plan(&[0xc7, 0x45, 0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xc3], 7).map(|p| p.at), Some(TEXT.start + 0x1040));
+        // Not even if the call's number is 1.
+        let movl = [0xc7, 0x45, 0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        assert_eq!(plan_after(&movl, 7, Some(1)).map(|p| p.at), Some(TEXT.start + 0x1040));
         // A jump that is too short to move, and nothing movable before.
         assert_eq!(plan(&[0xeb, 0x00, 0x0f, 0x05, 0xeb, 0x00], 2), None);
     }
@@ -369,7 +396,7 @@ mod tests {
         let site = TEXT.start + 0x1fff;
         let code = Code { start: site - 64, bytes: &text };
         let shadow = patcher.shadows(TEXT).remove(0);
-        let patch = patcher.plan(code, site, TEXT, shadow, &|_| true).expect("a patch");
+        let patch = patcher.plan(code, site, None, TEXT, shadow, &|_| true).expect("a patch");
         assert_eq!((patch.at, patch.call), (site - 5, site));
         assert!(patcher.certain(code, site));
     }

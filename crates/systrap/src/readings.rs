@@ -70,6 +70,18 @@ impl Readings {
         any && readings.all(|(met, end)| *end != End::There || *met == End::There)
     }
 
+    /// Whether most readings of what is before `start` that come to the call begin an instruction there.
+    pub fn favour(&self, start: usize) -> bool {
+        let call = self.lengths.len();
+        let (to_start, to_call) = (self.ends(start), self.ends(call));
+        let readings = to_start.iter().zip(&to_call).take(call.saturating_sub(SETTLED));
+        let (mut met, mut missed) = (0, 0);
+        for (at_start, _) in readings.filter(|(_, end)| **end == End::There) {
+            *if *at_start == End::There { &mut met } else { &mut missed } += 1;
+        }
+        met > 2 * missed
+    }
+
     /// Whether every reading of the bytes before `start` that makes sense comes to it, and most make sense. The code as it
     /// runs is one of them, as an instruction of it begins within any [`LONGEST`] bytes.
     pub fn settle_at(&self, start: usize) -> bool {

@@ -14,7 +14,7 @@ use crate::text::{Entry, GUEST_CLONE};
 use crate::watch::{Core, Then, errno};
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 use lock::{Mutex, rank};
 use platform::{Access, Gone, MapOp, Patches};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -146,6 +146,42 @@ impl Stub {
             }
         }
         Ok(())
+    }
+
+    /// See [`platform::AddressSpace::wake_waiters`]. The mapper does it, as a thread of the process.
+    pub fn wake_waiters(&self, addr: u64, count: u32, bitset: u32) -> u32 {
+        if self.sleepers(addr).load(Ordering::SeqCst) == 0 {
+            return 0;
+        }
+        let op = (libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG) as u64;
+        self.futex([addr, op, count.into(), 0, 0, bitset.into()])
+    }
+
+    /// See [`platform::AddressSpace::move_waiters`].
+    pub fn move_waiters(&self, from: u64, to: u64, wake: u32, limit: u32) -> u32 {
+        if self.sleepers(from).load(Ordering::SeqCst) == 0 {
+            return 0;
+        }
+        // Those that are moved stay counted where they have counted themselves, and leave there: this one is for good.
+        self.sleepers(to).fetch_add(1, Ordering::SeqCst);
+        let op = (libc::FUTEX_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as u64;
+        self.futex([from, op, wake.into(), limit.into(), to, 0])
+    }
+
+    /// How many threads wait in the host for a word with this page offset, as the guest says.
+    fn sleepers(&self, addr: u64) -> &AtomicU32 {
+        self.shared().u32(FILE_SLEEPERS + (addr as usize & (SLEEPERS_LEN - 4)))
+    }
+
+    /// Has the mapper make a call on a futex; what it returns is a hint, as is that it was made.
+    fn futex(&self, args: [u64; 6]) -> u32 {
+        let call = Call { number: libc::SYS_futex as u32, flags: CALL_MAY_FAIL, args, entry: 0 };
+        let mut state = self.state.lock();
+        if state.channel.run(self.shared(), &self.life, &[call], Proof::Later).is_err() {
+            return 0;
+        }
+        let result = Channel::result(self.shared(), 0) as i64;
+        u32::try_from(result).map_or(0, |count| count.min(MAX_CONTEXTS as u32))
     }
 
     /// See [`platform::AddressSpace::at_end`].

@@ -7,6 +7,7 @@
 
 use crate::frame;
 use crate::layout::*;
+use crate::linger;
 use crate::zygote::INTERRUPT;
 use core::arch::global_asm;
 
@@ -22,6 +23,18 @@ pub const STUB_CLONE: u64 = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
 /// Flags of the zygote's last step: it gets the memory of a short-lived process, but none of the C library's state that
 /// the host kernel keeps for a thread (`rseq`).
 pub const ZYGOTE_CLONE: u64 = (libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
+
+/// How often a thread looks at a futex whose waits are short, but at which it was too late last: for as long as waking an
+/// idle core takes, as the other side may have to be woken first.
+const LONG_LOOK: u32 = 4000;
+/// Ticks: a wait that is longer, some 0.1 ms, is none to look for.
+const LONG_WAIT: u64 = 1 << 18;
+/// So many short waits must follow a long one before a thread looks again.
+pub const LONG_WAIT_SKIPS: u32 = 6;
+/// So many looks in a row may fail before waits pass without.
+const FAILS_FREE: u32 = 2;
+/// At most 127 waits pass between two looks that failed.
+const FAILS_MAX: u32 = FAILS_FREE + 7;
 
 global_asm!(
     include_str!("text/switch.s"),
@@ -68,6 +81,19 @@ global_asm!(
     RGID = const RGID,
     EGID = const EGID,
     WAITERS = const WAITERS,
+    SLEEPERS = const SLEEPERS,
+    DOZES = const DOZES,
+    LOOK_FAILS = const LOOK_FAILS,
+    LOOK_SKIPS = const LOOK_SKIPS,
+    LONG_LOOK = const LONG_LOOK,
+    LOOKS = const linger::FUTEX_LOOKS,
+    DOZES_SINCE = const DOZES_SINCE,
+    FAILS_FREE = const FAILS_FREE,
+    LONG_WAIT = const LONG_WAIT,
+    LONG_WAIT_SKIPS = const LONG_WAIT_SKIPS,
+    FAILS_MAX = const FAILS_MAX,
+    SLEPT = const SLEPT,
+    USER_END = const USER_RANGE.end,
     INTERRUPT = const INTERRUPT,
     HELD = const HELD,
     FUTEX_LOOKS = const FUTEX_LOOKS,
@@ -93,6 +119,8 @@ global_asm!(
     BLOCKABLE = const !(1i64 << (libc::SIGKILL - 1) | 1i64 << (libc::SIGSTOP - 1)),
     ARCH_SET_FS = const 0x1002,
     EAGAIN = const libc::EAGAIN,
+    EINTR = const libc::EINTR,
+    ETIMEDOUT = const libc::ETIMEDOUT,
     NSEC_MAX = const 999_999_999,
     FUTEX_CMD_MASK = const libc::FUTEX_CMD_MASK,
     FUTEX_WAIT_BITSET = const libc::FUTEX_WAIT_BITSET,
@@ -164,6 +192,8 @@ unsafe extern "C" {
     static vizor_stub_load_sec: u8;
     static vizor_stub_load_word: u8;
     static vizor_stub_load_key: u8;
+    static vizor_stub_dozed: u8;
+    static vizor_stub_woke: u8;
 }
 
 /// A place in the stub's code, as an offset from its start.
@@ -205,6 +235,10 @@ pub enum Entry {
     LoadWord,
     /// May fault.
     LoadKey,
+    /// Past a guest's own wait for a private futex.
+    Dozed,
+    /// Past a guest's own wake of one.
+    Woke,
 }
 
 impl Entry {
@@ -229,6 +263,8 @@ impl Entry {
             Entry::LoadSec => &raw const vizor_stub_load_sec,
             Entry::LoadWord => &raw const vizor_stub_load_word,
             Entry::LoadKey => &raw const vizor_stub_load_key,
+            Entry::Dozed => &raw const vizor_stub_dozed,
+            Entry::Woke => &raw const vizor_stub_woke,
         };
         at.addr() - (&raw const vizor_stub_text).addr()
     }

@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::crowd::Crowd;
+use crate::dozing::Dozers;
 use crate::layout::*;
 use crate::life::{ANY_CHILD, Life};
 use crate::linger::Cores;
@@ -90,8 +91,9 @@ pub struct Core {
     pub waiters: Arc<Waiters>,
     /// Guest threads that there are.
     pub contexts: AtomicUsize,
-    /// Those of them that run at present.
+    /// Those of them that have been given their turn.
     pub running: Arc<AtomicUsize>,
+    pub dozers: Dozers,
     pub cores: usize,
     pub load: Load,
     /// Whether this thread, or the zygote for it, does something.
@@ -177,6 +179,7 @@ impl Core {
             waiters,
             contexts: AtomicUsize::new(0),
             running: Arc::new(AtomicUsize::new(0)),
+            dozers: Dozers::new(),
             cores,
             load: Load::new(load),
             works: AtomicBool::new(true),
@@ -196,10 +199,17 @@ impl Core {
         })
     }
 
+    /// How many guest threads run: those that have been given their turn and do not doze.
+    pub fn runs(&self) -> usize {
+        match self.running.load(Ordering::Relaxed) {
+            0 => 0,
+            running => running.saturating_sub(self.dozers.count()),
+        }
+    }
+
     /// How many threads of the sandbox run at most, but for what one guest thread and its Sentry thread do.
     pub fn run(&self) -> usize {
-        let pairs = self.running.load(Ordering::Relaxed);
-        2 * pairs + self.lingerers.lingering() + usize::from(self.works.load(Ordering::Relaxed))
+        2 * self.runs() + self.lingerers.lingering() + usize::from(self.works.load(Ordering::Relaxed))
     }
 
     /// Makes the zygote, on the platform's thread.
@@ -235,7 +245,7 @@ impl Core {
 
     /// A stub from the pool, if there is a core on which another can take its place.
     pub fn spare_stub(&self) -> Option<Arc<Stub>> {
-        if self.running.load(Ordering::Relaxed) + 1 >= self.cores {
+        if self.runs() + 1 >= self.cores {
             return None;
         }
         let stub = self.ready_stub()?;

@@ -196,7 +196,8 @@ fn patch(site: &[u8], call: usize) -> Patched {
     let patcher = platform().patcher().expect("patching is on");
     let shadow = patcher.shadows(range.clone()).remove(0);
     let window = Code { start: CODE, bytes: &text };
-    let patch = patcher.plan(window, CODE + (SITES + call) as u64, range, shadow.clone(), &|_| true).expect("a patch");
+    let patch =
+        patcher.plan(window, CODE + (SITES + call) as u64, None, range, shadow.clone(), &|_| true).expect("a patch");
     let file = memfd_create("shadow", MemfdFlags::CLOEXEC).expect("memfd");
     ftruncate(&file, shadow.end - shadow.start).expect("ftruncate");
     rustix::io::pwrite(&file, &patch.code, patch.trampoline - shadow.start).expect("pwrite");

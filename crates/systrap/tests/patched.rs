@@ -22,7 +22,7 @@ fn patched(code: &[u8], call: usize) -> (Guest, OwnedFd) {
     let shadow = patcher.shadows(text_range.clone()).remove(0);
     let window = Code { start: CODE, bytes: &text };
     let site = CODE + (SITES + call) as u64;
-    let patch = patcher.plan(window, site, text_range, shadow.clone(), &|_| true).expect("a patch");
+    let patch = patcher.plan(window, site, None, text_range, shadow.clone(), &|_| true).expect("a patch");
     let file = memfd_create("shadow", MemfdFlags::CLOEXEC).expect("memfd");
     ftruncate(&file, shadow.end - shadow.start).expect("ftruncate");
     rustix::io::pwrite(&file, &patch.code, patch.trampoline - shadow.start).expect("pwrite");

@@ -116,6 +116,30 @@ fn every_syscall_instruction_traps_with_every_number() {
     });
 }
 
+/// Of the host's futexes in guest memory there are waits and wakes of private ones, at two places of the stub.
+#[test]
+fn other_futexes_trap() {
+    within(60, || {
+        let mut caller = Caller::new(&[], "futexes");
+        let at = |entry: Entry| region() + entry.offset() as u64 - 2;
+        for place in [call().rip, at(Entry::Dozed), at(Entry::Woke)] {
+            for (addr, op) in
+                [DATA, region() - 4096, u64::MAX - 3].into_iter().flat_map(|addr| (0..=0x3ff).map(move |op| (addr, op)))
+            {
+                // FUTEX_WAIT, _WAKE, _WAIT_BITSET (by either clock) and _WAKE_BITSET, all private.
+                let served = matches!(op, 0x80 | 0x81 | 0x89 | 0x189 | 0x8a) && addr < region();
+                if served && place != call().rip {
+                    continue;
+                }
+                let mut regs = Registers { rax: 202, rip: place, rdi: addr, rsi: op, ..call() };
+                assert_eq!(caller.context.switch(&mut regs), Exit::Syscall, "{op:x} of {addr:x} at {place:x}");
+                assert_eq!((regs.orig_rax, regs.rip), (202, place + 2));
+            }
+        }
+        caller.check();
+    });
+}
+
 #[test]
 fn other_ways_to_call_end_in_the_guest() {
     within(120, || {

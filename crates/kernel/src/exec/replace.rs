@@ -156,6 +156,7 @@ impl CurrentTask {
         let mut signals = self.group.signals.lock();
         if let Some(thread) = signals.threads.get_mut(&self.tid()) {
             let mask = thread.mask();
+            self.task.dozes.set_local(local.clone());
             thread.local = local;
             thread.set_mask(mask);
         }

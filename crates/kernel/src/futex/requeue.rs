@@ -116,6 +116,19 @@ impl FutexTable {
 }
 
 impl CurrentTask {
+    /// Goes on with those that the kernel knows nothing of, when so many were `woken`, and `done` with those moved.
+    fn move_in_platform(&self, args: &Requeue, limits: (u32, u32), woken: &[Entry], done: u32) -> u32 {
+        let woken = u32::try_from(woken.len()).unwrap_or(u32::MAX);
+        let wake = limits.0.saturating_sub(woken);
+        let requeue = limits.1.saturating_sub(done.saturating_sub(woken));
+        match self.mm.address_space() {
+            Ok(space) if !args.from.1 && !args.to.1 && (wake > 0 || requeue > 0) => {
+                space.move_waiters(args.from.0, args.to.0, wake, requeue)
+            }
+            _ => 0,
+        }
+    }
+
     /// `FUTEX_REQUEUE` and, with an expected value, `FUTEX_CMP_REQUEUE`. Returns how many were woken or moved.
     ///
     /// # Errors
@@ -134,7 +147,7 @@ impl CurrentTask {
         let (woken, result) = table.wake_and_move(&mut two, keys, limits);
         drop(two);
         rouse(&woken);
-        result
+        Ok(result? + self.move_in_platform(args, limits, &woken, result?))
     }
 
     /// `FUTEX_WAKE_OP`: changes the second word, wakes waiters of the first, and of the second if its old value says so.
@@ -155,16 +168,23 @@ impl CurrentTask {
         let mut two = table.lock_two(homes.0, homes.1);
         let old = self.mm.update_u32(second.0, |old| op.apply(old).unwrap_or(old))?;
         let both = op.compare(old)?;
-        let (mut woken, mut result) =
+        let (mut woken, of_first) =
             table.take_woken(table.bucket(homes.0), &mut two.first, &keys.0, counts.0, u32::MAX);
-        if let (true, Ok(done)) = (both, result) {
-            let (more, second) = table.take_woken(table.bucket(homes.1), two.second(), &keys.1, counts.1, u32::MAX);
+        let mut of_second = Ok(0);
+        if both && of_first.is_ok() {
+            let (more, done) = table.take_woken(table.bucket(homes.1), two.second(), &keys.1, counts.1, u32::MAX);
             woken.extend(more);
-            result = second.map(|n| n + done);
+            of_second = done;
         }
         drop(two);
         rouse(&woken);
-        result
+        let mut done = of_first?;
+        done += self.wake_in_platform(first.0, first.1, counts.0.saturating_sub(done), u32::MAX);
+        if both {
+            let known = of_second?;
+            done += known + self.wake_in_platform(second.0, second.1, counts.1.saturating_sub(known), u32::MAX);
+        }
+        Ok(done)
     }
 
     /// `FUTEX_CMP_REQUEUE_PI`: hands the second futex to the first waiter if it is free, and makes the others wait for it.

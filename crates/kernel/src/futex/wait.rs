@@ -45,7 +45,16 @@ impl CurrentTask {
             return Err(Errno::EINVAL);
         }
         let key = self.futex_key(addr, shared)?;
-        self.kernel.futexes.wake(&key, count, bitset)
+        let woken = self.kernel.futexes.wake(&key, count, bitset)?;
+        Ok(woken + self.wake_in_platform(addr, shared, count.max(1).saturating_sub(woken), bitset))
+    }
+
+    /// Wakes those that the kernel knows nothing of: see [`platform::AddressSpace::wake_waiters`].
+    pub(super) fn wake_in_platform(&self, addr: u64, shared: bool, count: u32, bitset: u32) -> u32 {
+        match self.mm.address_space() {
+            Ok(space) if !shared && count > 0 => space.wake_waiters(addr, count, bitset),
+            _ => 0,
+        }
     }
 
     /// `FUTEX_WAIT_BITSET`: sleeps until woken, if the word holds the value.

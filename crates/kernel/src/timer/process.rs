@@ -11,7 +11,6 @@ use crate::group::ThreadGroup;
 use crate::kernel::Kernel;
 use crate::limits::Limit;
 use crate::signal::Target;
-use crate::task::RunState;
 use abi::Errno;
 use abi::raw::general::RLIMIT_CPU;
 use abi::signal::{SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU, SigInfo, code};
@@ -297,7 +296,7 @@ impl ThreadGroup {
         let tree = kernel.tree.lock();
         let threads = tree.processes.get(&self.tgid).map(|p| &p.threads);
         let running = threads.into_iter().flatten().filter_map(|tid| tree.tasks.get(tid));
-        running.filter(|t| t.state() == RunState::Running).count() as u64
+        running.filter(|task| task.may_run()).count() as u64
     }
 
     /// A thread goes on to run: timers on CPU time count again.

@@ -15,6 +15,10 @@
     .globl vizor_stub_load_sec
     .globl vizor_stub_load_word
     .globl vizor_stub_load_key
+    .globl vizor_stub_doze
+    .globl vizor_stub_dozed
+    .globl vizor_stub_disturbed
+    .globl vizor_stub_woke
     .balign 64
 vizor_stub_enter:
     mov gs:[{SAVED_FLAGS}], rax
@@ -283,25 +287,137 @@ vizor_stub_undo_mask:
     je 31f
     cmp eax, {FUTEX_WAKE_BITSET}
     je 33f
-    mov ecx, gs:[{FUTEX_LOOKS}]
     test r10, r10
     jnz vizor_stub_load_nsec
-29: cmp eax, {FUTEX_WAIT}
-    je vizor_stub_load_word
-    cmp eax, {FUTEX_WAIT_BITSET}
+29: cmp eax, {FUTEX_WAIT_BITSET}
+    je 291f
+    cmp eax, {FUTEX_WAIT}
     jne vizor_stub_forward
-    test r9d, r9d
+    test esi, {FUTEX_CLOCK_REALTIME}
+    jz 27f
+    jmp vizor_stub_forward
+291: test r9d, r9d
     jz vizor_stub_forward
+# How often to look at the word again: never if no core is free for that, or if it was in vain of late; longer if it was too
+# short last. r11: the same.
+27: xor ecx, ecx
+    cmp dword ptr gs:[{LOOK_SKIPS}], 0
+    jne 28f
+    mov ecx, gs:[{FUTEX_LOOKS}]
+    test ecx, ecx
+    jz 28f
+    cmp dword ptr gs:[{LOOK_FAILS}], 0
+    je 28f
+    mov ecx, {LONG_LOOK}
+28: mov r11d, ecx
 vizor_stub_load_word:
     mov eax, [rdi]
     cmp eax, edx
     jne 34f
     dec ecx
-    js vizor_stub_forward
+    js 36f
     pause
     jmp vizor_stub_load_word
-34: mov rax, -{EAGAIN}
+34: sub r11d, ecx
+    jz 35f
+    cmp r11d, {LOOKS}
+    ja 341f
+    mov dword ptr gs:[{LOOK_FAILS}], 0
+    jmp 35f
+341: cmp dword ptr gs:[{LOOK_FAILS}], {FAILS_MAX}
+    jae 35f
+    inc dword ptr gs:[{LOOK_FAILS}]
+35: mov rax, -{EAGAIN}
     jmp vizor_stub_finish
+
+# In vain: if not for the first times, twice as many waits pass before the next try.
+36: test r11d, r11d
+    jz 38f
+    mov ecx, gs:[{LOOK_FAILS}]
+    cmp ecx, {FAILS_MAX}
+    jae 37f
+    inc ecx
+    mov gs:[{LOOK_FAILS}], ecx
+37: sub ecx, {FAILS_FREE}
+    jle 38f
+    mov eax, 1
+    shl eax, cl
+    dec eax
+    mov gs:[{LOOK_SKIPS}], eax
+
+# Sleeps as a waiter of the host's, on the same word: wakes of private futexes come from threads of this process only. A
+# relative time limit is the kernel's business, as an interrupt must not make it begin again.
+38: cmp dword ptr gs:[{DOZES}], 0
+    je 391f
+    mov eax, esi
+    and eax, ~{FUTEX_CLOCK_REALTIME}
+    cmp eax, {FUTEX_WAIT_BITSET} | {FUTEX_PRIVATE}
+    je 39f
+    cmp esi, {FUTEX_WAIT} | {FUTEX_PRIVATE}
+    jne 391f
+    test r10, r10
+    jz 39f
+# The Sentry knows whether it is long.
+391: mov eax, gs:[{LOOK_SKIPS}]
+    sub eax, 1
+    adc eax, 0
+    mov gs:[{LOOK_SKIPS}], eax
+    jmp vizor_stub_forward
+39: movabs rax, {USER_END}
+    cmp rdi, rax
+    jae vizor_stub_forward
+    mov r11, rdx
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov rdx, r11
+    mov gs:[{DOZES_SINCE}], rax
+    sub gs:[{SLEPT}], rax
+    mov eax, edi
+    and eax, 0xffc
+    lea rcx, [rip + vizor_stub_text + {SLEEPERS}]
+    lock inc dword ptr [rcx + rax]
+# An interrupt from here to the call's end leads to vizor_stub_disturbed.
+vizor_stub_doze:
+    cmp dword ptr gs:[{KICK}], 0
+    jne vizor_stub_disturbed
+    mov eax, {SYS_futex}
+    syscall
+vizor_stub_dozed:
+    jmp 40f
+vizor_stub_disturbed:
+    mov rax, -{EINTR}
+40: mov gs:[{RESULT}], rax
+    mov eax, edi
+    and eax, 0xffc
+    lea rcx, [rip + vizor_stub_text + {SLEEPERS}]
+    lock dec dword ptr [rcx + rax]
+    mov r11, rdx
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov rdx, r11
+    add gs:[{SLEPT}], rax
+    sub rax, gs:[{DOZES_SINCE}]
+    cmp rax, {LONG_WAIT}
+    mov eax, gs:[{LOOK_SKIPS}]
+    jae 41f
+    sub eax, 1
+    adc eax, 0
+    jmp 42f
+41: mov ecx, {LONG_WAIT_SKIPS}
+    cmp eax, ecx
+    cmovb eax, ecx
+42: mov gs:[{LOOK_SKIPS}], eax
+    mov rax, gs:[{RESULT}]
+    test rax, rax
+    jz vizor_stub_finish
+    cmp rax, -{ETIMEDOUT}
+    je vizor_stub_finish
+    cmp rax, -{EAGAIN}
+    je vizor_stub_finish
+# Interrupted, or a fault: the kernel knows what to do.
+    jmp vizor_stub_forward
 # A time limit must be valid, or that is the result.
 vizor_stub_load_nsec:
     mov r11, [r10 + 8]
@@ -327,7 +443,22 @@ vizor_stub_load_key:
     lea rcx, [rip + vizor_stub_text + {WAITERS}]
     cmp dword ptr [rcx + rax], 0
     jne vizor_stub_forward
-    xor eax, eax
+    test esi, {FUTEX_PRIVATE}
+    jz 43f
+# Who waits in the host is woken by it.
+    lea rcx, [rip + vizor_stub_text + {SLEEPERS}]
+    cmp dword ptr [rcx + rax], 0
+    je 43f
+    movabs rax, {USER_END}
+    cmp rdi, rax
+    jae vizor_stub_forward
+    mov eax, {SYS_futex}
+    syscall
+vizor_stub_woke:
+    test rax, rax
+    jns vizor_stub_finish
+    jmp vizor_stub_forward
+43: xor eax, eax
     jmp vizor_stub_finish
     .globl vizor_stub_enter_end
 vizor_stub_enter_end:

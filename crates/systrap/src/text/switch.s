@@ -51,13 +51,20 @@ vizor_stub_handler:
     mov [rsp + {FRAME_RIP}], rcx
     jmp 7f
 10: mov dword ptr [rbx + {KICK}], 1
-    lea rcx, [rip + vizor_stub_leave]
+    lea rcx, [rip + vizor_stub_doze]
+    cmp rax, rcx
+    jb 11f
+    lea rdx, [rip + vizor_stub_dozed]
+    lea rcx, [rip + vizor_stub_disturbed]
+    cmp rax, rdx
+    jb 12f
+11: lea rcx, [rip + vizor_stub_leave]
     cmp rax, rcx
     jb 7f
     lea rdx, [rip + vizor_stub_leave_end]
     cmp rax, rdx
     jae 7f
-    mov [rsp + {FRAME_RIP}], rcx
+12: mov [rsp + {FRAME_RIP}], rcx
     jmp 7f
 
 # Comes to the Sentry with a frame. rbx: head, rsp: frame.
