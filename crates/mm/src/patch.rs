@@ -154,7 +154,7 @@ impl MemoryManager {
         if count == TRAPS_SOON && state.patches.waiting.len() < MOST_WAITING {
             state.patches.waiting.push(this);
         }
-        if count != TRAPS {
+        if count < TRAPS {
             return;
         }
         drop(state);

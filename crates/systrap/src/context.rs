@@ -182,6 +182,9 @@ impl SystrapContext {
         }
         let core = stub.core();
         let strangers = core.load.strangers(|| self.sandbox_runs(core));
+        if core.running.load(Ordering::Relaxed) > 0 {
+            core.dozers.recount();
+        }
         let others = core.runs();
         let futex_looks = Linger::futex_looks(&core.lingerers, others + strangers);
         let spins = self.may_spin(&stub, give == TURN_GUEST, strangers);

@@ -1,4 +1,6 @@
-//! Guest threads that wait for private futexes in the host, of which their Sentry threads are not told.
+//! Guest threads that wait for private futexes in the host, of which their Sentry threads are not told (`text/serve.s`).
+//!
+//! Before a thread sleeps, it looks at the word for a moment, if a core is free for that and it has paid lately.
 //!
 //! Who decides whether to spin counts the guest threads that run ([`crate::watch::Core::runs`]); these do not. They are
 //! counted about once in a millisecond while guests call, by what their blocks say: who has waited at two counts in a row
@@ -15,6 +17,19 @@ use std::sync::Arc;
 const EVERY: u64 = 1 << 21;
 /// Counting so many threads more takes as much longer that it is to be done half as often.
 const MANY: usize = 64;
+
+/// How often a thread looks at a futex before it waits: for some 10 µs. If the word changes, two switches are saved.
+pub const LOOKS: u32 = 400;
+/// The same if that was too short last: for as long as waking an idle core takes, as the other side may have to be woken first.
+pub const LONG_LOOK: u32 = 4000;
+/// Ticks: a wait that is longer, some 0.1 ms, is none to look for.
+pub const LONG_WAIT: u64 = 1 << 18;
+/// So many short waits must follow a long one before a thread looks again.
+pub const LONG_WAIT_SKIPS: u32 = 6;
+/// So many looks in a row may fail before waits pass without.
+pub const FAILS_FREE: u32 = 2;
+/// At most 127 waits pass between two looks that failed.
+pub const FAILS_MAX: u32 = FAILS_FREE + 7;
 
 /// A guest thread.
 struct Thread {
@@ -53,12 +68,16 @@ impl Dozers {
 
     /// How many doze.
     pub fn count(&self) -> usize {
+        self.dozing.load(Ordering::Relaxed)
+    }
+
+    /// Counts anew, if it is time for that.
+    pub fn recount(&self) {
         let (now, next) = (ticks(), self.next.load(Ordering::Relaxed));
         // Wraps around in a century.
         if now >= next && self.next.compare_exchange(next, now + EVERY, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.look(now);
         }
-        self.dozing.load(Ordering::Relaxed)
     }
 
     fn look(&self, now: u64) {
@@ -102,7 +121,7 @@ mod tests {
             shared.set(SLEPT, first);
             shared.set(1024 + SLEPT, second);
             dozers.look(0);
-            dozers.dozing.load(Ordering::Relaxed)
+            dozers.count()
         };
         let waits = |since: u64| 0u64.wrapping_sub(since);
         assert_eq!([look(waits(7), 0), look(waits(7), 0), look(waits(7), waits(9))], [0, 1, 1]);

@@ -8,6 +8,7 @@
 //! Two guests that run, and call, may come to share a core too, as each stub is bound to its Sentry thread's: if there is a
 //! core for each, one of them leaves.
 
+use crate::dozing;
 use crate::pace::Mover;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -16,8 +17,6 @@ use std::time::Instant;
 
 /// Looks before sleeping: for some times as long as waking an idle core takes, as the other side may have to be woken first.
 const LOOKS: u32 = 4000;
-/// A guest's looks at a futex: for some 10 µs. If it changes, both sides have saved two hand-overs. The stub learns whether it does.
-pub const FUTEX_LOOKS: u32 = 400;
 /// A wait that was shorter would have ended before sleep. To wake a core that sleeps takes up to 80 µs.
 const SHORT: Duration = Duration::from_micros(150);
 /// So many more short waits than long ones count.
@@ -102,7 +101,7 @@ impl Linger {
 
     /// How often the guest is to look at a futex before it waits, with so many others running.
     pub fn futex_looks(cores: &Cores, running: usize) -> u32 {
-        if cores.free(running) { FUTEX_LOOKS } else { 0 }
+        if cores.free(running) { dozing::LOOKS } else { 0 }
     }
 
     /// Whether to wait awake, with so many others running.
@@ -204,7 +203,7 @@ mod tests {
         let (cores, mut linger) = (Cores::new(2), Linger::new(7));
         assert_eq!(wait(&mut linger, &cores, 0), 1);
         learn_short_waits(&mut linger);
-        assert_eq!(Linger::futex_looks(&cores, 1), FUTEX_LOOKS);
+        assert_eq!(Linger::futex_looks(&cores, 1), dozing::LOOKS);
         let mut awake = 0;
         while wait(&mut linger, &cores, 0) > 1 {
             std::thread::sleep(SHORT);

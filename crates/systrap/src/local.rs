@@ -7,7 +7,6 @@ use crate::frame::offset_of_own;
 use crate::layout::*;
 use crate::shared::Shared;
 use crate::stub::Stub;
-use crate::text::LONG_WAIT_SKIPS;
 use core::sync::atomic::Ordering;
 use platform::{FutexWaiters, Ids, LocalState};
 use std::sync::Arc;
@@ -32,7 +31,7 @@ impl Local {
         local.word(HELD, 0);
         local.shared.set(local.head + SLEPT, 0);
         local.word(LOOK_FAILS, 0);
-        local.word(LOOK_SKIPS, LONG_WAIT_SKIPS);
+        local.word(LOOK_SKIPS, dozing::LONG_WAIT_SKIPS);
         local.set_mask(0);
         let block = stub.address(slot);
         let [magic, features, size] = format.words();
@@ -52,8 +51,8 @@ impl Local {
     /// The thread has waited in the kernel for longer than one would look at a futex.
     pub fn long_wait(&self) {
         let skips = self.shared.u32(self.head + LOOK_SKIPS);
-        if skips.load(Ordering::Relaxed) < LONG_WAIT_SKIPS {
-            skips.store(LONG_WAIT_SKIPS, Ordering::Relaxed);
+        if skips.load(Ordering::Relaxed) < dozing::LONG_WAIT_SKIPS {
+            skips.store(dozing::LONG_WAIT_SKIPS, Ordering::Relaxed);
         }
     }
 

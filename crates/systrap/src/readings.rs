@@ -62,24 +62,25 @@ impl Readings {
     /// Whether `start`, where an instruction stands that ends at the call, begins one in every reading of what is before
     /// it that comes to the call.
     pub fn agree_on(&self, start: usize) -> bool {
-        let call = self.lengths.len();
-        let (to_start, to_call) = (self.ends(start), self.ends(call));
-        let mut readings = to_start.iter().zip(&to_call).take(call.saturating_sub(SETTLED));
+        let (met, missed) = self.count(start);
         // At the start of a mapping there is nothing before.
-        let any = readings.clone().any(|(_, end)| *end == End::There);
-        any && readings.all(|(met, end)| *end != End::There || *met == End::There)
+        met > 0 && missed == 0
     }
 
     /// Whether most readings of what is before `start` that come to the call begin an instruction there.
     pub fn favour(&self, start: usize) -> bool {
+        let (met, missed) = self.count(start);
+        met > 2 * missed
+    }
+
+    /// How many readings that come to the call begin an instruction at `start`, and how many do not.
+    fn count(&self, start: usize) -> (usize, usize) {
         let call = self.lengths.len();
         let (to_start, to_call) = (self.ends(start), self.ends(call));
-        let readings = to_start.iter().zip(&to_call).take(call.saturating_sub(SETTLED));
-        let (mut met, mut missed) = (0, 0);
-        for (at_start, _) in readings.filter(|(_, end)| **end == End::There) {
-            *if *at_start == End::There { &mut met } else { &mut missed } += 1;
-        }
-        met > 2 * missed
+        let all = to_start.iter().zip(&to_call).take(call.saturating_sub(SETTLED));
+        let counted = all.filter(|(_, end)| **end == End::There);
+        let met = counted.clone().filter(|(at_start, _)| **at_start == End::There).count();
+        (met, counted.count() - met)
     }
 
     /// Whether every reading of the bytes before `start` that makes sense comes to it, and most make sense. The code as it

@@ -5,9 +5,9 @@
 //!
 //! `text/switch.s`: signals, and the way back; `text/serve.s`: calls from patched sites; `text/mapper.s`: mapper threads.
 
+use crate::dozing;
 use crate::frame;
 use crate::layout::*;
-use crate::linger;
 use crate::zygote::INTERRUPT;
 use core::arch::global_asm;
 
@@ -23,18 +23,6 @@ pub const STUB_CLONE: u64 = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
 /// Flags of the zygote's last step: it gets the memory of a short-lived process, but none of the C library's state that
 /// the host kernel keeps for a thread (`rseq`).
 pub const ZYGOTE_CLONE: u64 = (libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
-
-/// How often a thread looks at a futex whose waits are short, but at which it was too late last: for as long as waking an
-/// idle core takes, as the other side may have to be woken first.
-const LONG_LOOK: u32 = 4000;
-/// Ticks: a wait that is longer, some 0.1 ms, is none to look for.
-const LONG_WAIT: u64 = 1 << 18;
-/// So many short waits must follow a long one before a thread looks again.
-pub const LONG_WAIT_SKIPS: u32 = 6;
-/// So many looks in a row may fail before waits pass without.
-const FAILS_FREE: u32 = 2;
-/// At most 127 waits pass between two looks that failed.
-const FAILS_MAX: u32 = FAILS_FREE + 7;
 
 global_asm!(
     include_str!("text/switch.s"),
@@ -85,13 +73,13 @@ global_asm!(
     DOZES = const DOZES,
     LOOK_FAILS = const LOOK_FAILS,
     LOOK_SKIPS = const LOOK_SKIPS,
-    LONG_LOOK = const LONG_LOOK,
-    LOOKS = const linger::FUTEX_LOOKS,
+    LONG_LOOK = const dozing::LONG_LOOK,
+    LOOKS = const dozing::LOOKS,
     DOZES_SINCE = const DOZES_SINCE,
-    FAILS_FREE = const FAILS_FREE,
-    LONG_WAIT = const LONG_WAIT,
-    LONG_WAIT_SKIPS = const LONG_WAIT_SKIPS,
-    FAILS_MAX = const FAILS_MAX,
+    FAILS_FREE = const dozing::FAILS_FREE,
+    LONG_WAIT = const dozing::LONG_WAIT,
+    LONG_WAIT_SKIPS = const dozing::LONG_WAIT_SKIPS,
+    FAILS_MAX = const dozing::FAILS_MAX,
     SLEPT = const SLEPT,
     USER_END = const USER_RANGE.end,
     INTERRUPT = const INTERRUPT,

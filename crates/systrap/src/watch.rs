@@ -93,6 +93,7 @@ pub struct Core {
     pub contexts: AtomicUsize,
     /// Those of them that have been given their turn.
     pub running: Arc<AtomicUsize>,
+    /// Those of these that sleep all the same.
     pub dozers: Dozers,
     pub cores: usize,
     pub load: Load,
@@ -201,10 +202,7 @@ impl Core {
 
     /// How many guest threads run: those that have been given their turn and do not doze.
     pub fn runs(&self) -> usize {
-        match self.running.load(Ordering::Relaxed) {
-            0 => 0,
-            running => running.saturating_sub(self.dozers.count()),
-        }
+        self.running.load(Ordering::Relaxed).saturating_sub(self.dozers.count())
     }
 
     /// How many threads of the sandbox run at most, but for what one guest thread and its Sentry thread do.

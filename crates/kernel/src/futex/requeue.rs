@@ -80,13 +80,13 @@ impl FutexTable {
         self.bucket(home).push(to, entry);
     }
 
-    /// Wakes and moves plain waiters, with both buckets locked. Returns those woken, and the count of both.
+    /// Wakes and moves plain waiters, with both buckets locked. Returns those to rouse, and how many were woken and moved.
     pub(super) fn wake_and_move(
         &self,
         two: &mut TwoBuckets<'_>,
         keys: (FutexKey, FutexKey),
         limits: (u32, u32),
-    ) -> (Vec<Entry>, Result<u32, Errno>) {
+    ) -> (Vec<Entry>, Result<(u32, u32), Errno>) {
         let (mut woken, mut moved, mut owned) = (0, 0, false);
         let taken = self.bucket(self.home(&keys.0)).extract(&mut two.first, |entry| {
             if owned || entry.key != keys.0 || (woken >= limits.0 && moved >= limits.1) {
@@ -111,16 +111,13 @@ impl FutexTable {
                 self.rehome(entry, keys.1, Kind::Plain, two.second());
             }
         }
-        (roused, if owned { Err(Errno::EINVAL) } else { Ok(woken + moved) })
+        (roused, if owned { Err(Errno::EINVAL) } else { Ok((woken, moved)) })
     }
 }
 
 impl CurrentTask {
-    /// Goes on with those that the kernel knows nothing of, when so many were `woken`, and `done` with those moved.
-    fn move_in_platform(&self, args: &Requeue, limits: (u32, u32), woken: &[Entry], done: u32) -> u32 {
-        let woken = u32::try_from(woken.len()).unwrap_or(u32::MAX);
-        let wake = limits.0.saturating_sub(woken);
-        let requeue = limits.1.saturating_sub(done.saturating_sub(woken));
+    /// Goes on with those that the kernel knows nothing of: see [`platform::AddressSpace::move_waiters`].
+    fn move_in_platform(&self, args: &Requeue, wake: u32, requeue: u32) -> u32 {
         match self.mm.address_space() {
             Ok(space) if !args.from.1 && !args.to.1 && (wake > 0 || requeue > 0) => {
                 space.move_waiters(args.from.0, args.to.0, wake, requeue)
@@ -144,10 +141,12 @@ impl CurrentTask {
         {
             return Err(Errno::EAGAIN);
         }
-        let (woken, result) = table.wake_and_move(&mut two, keys, limits);
+        let (roused, result) = table.wake_and_move(&mut two, keys, limits);
         drop(two);
-        rouse(&woken);
-        Ok(result? + self.move_in_platform(args, limits, &woken, result?))
+        rouse(&roused);
+        let (woken, moved) = result?;
+        let (wake, requeue) = (limits.0.saturating_sub(woken), limits.1.saturating_sub(moved));
+        Ok(woken + moved + self.move_in_platform(args, wake, requeue))
     }
 
     /// `FUTEX_WAKE_OP`: changes the second word, wakes waiters of the first, and of the second if its old value says so.

@@ -54,7 +54,7 @@ fn a_moved_waiter_is_found_where_it_is() {
         let mut two = table.lock_two(table.home(&from), table.home(&to));
         let (woken, moved) = table.wake_and_move(&mut two, (from, to), (0, 9));
         assert!(woken.is_empty());
-        assert_eq!(moved, Ok(3));
+        assert_eq!(moved, Ok((0, 3)));
     }
     table.unqueue(&waiters[1], 1);
     assert_eq!(table.wake(&key(0x3000), 9, u32::MAX), Ok(2));
