@@ -26,18 +26,26 @@ fn micro_edits_follows_a_resize_and_quits_at_once() {
     screen.expect_rest();
     // A busy machine may be late now and then.
     let urgent = || std::fs::read_to_string(&log).expect("the log").matches("--- SIGURG").count();
-    let ends: Vec<(Duration, usize)> = (0..10)
-        .map(|_| {
+    let ends = |rested: bool| -> Vec<(Duration, usize)> {
+        let end = |_| {
             screen.start("micro file.txt");
             screen.expect("new first line");
+            if rested {
+                screen.expect_rest();
+            }
             let (before, asked) = (urgent(), Instant::now());
             screen.keys(&["C-q"]);
             screen.expect_end(0);
             (asked.elapsed(), urgent() - before)
-        })
-        .collect();
-    let late = ends.iter().filter(|(took, _)| *took >= Duration::from_millis(500)).count();
-    assert!(late <= 1, "micro takes more than half a second to end: {ends:?}");
+        };
+        let ends: Vec<(Duration, usize)> = (0..10).map(end).collect();
+        let late = ends.iter().filter(|(took, _)| *took >= Duration::from_millis(500)).count();
+        assert!(late <= 1, "micro takes more than half a second to end: {ends:?}");
+        ends
+    };
+    // Go's collector sends some until a twentieth of a second after the first line is drawn, natively too: those are no end's.
+    ends(false);
+    let ends = ends(true);
     assert!(ends.iter().all(|(_, signals)| *signals < 2), "SIGURG at the end of micro: {ends:?}");
     screen.leave();
     assert_eq!(std::fs::read_to_string(&file).expect("the file"), "new first line\n");
