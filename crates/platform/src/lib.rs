@@ -178,7 +178,8 @@ pub trait AddressSpace: Send + Sync {
     fn set_patches(&self, patches: Arc<Patches>);
 
     /// Wakes up to `count` of the threads that wait for the private futex at `addr` in the platform, without the kernel's
-    /// knowledge, and whose bits meet `bitset`. Returns how many. To be called after the kernel has looked for its own.
+    /// knowledge, and whose bits meet `bitset`. Returns how many. Who waits there has come before those who wait in the kernel,
+    /// as nobody does so while [`FutexWaiters`] count one.
     fn wake_waiters(&self, addr: u64, count: u32, bitset: u32) -> u32;
 
     /// Wakes up to `wake` such threads, and has up to `limit` more wait for the private futex at `to` from now on. Returns how

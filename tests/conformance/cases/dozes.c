@@ -118,6 +118,28 @@ CASE(no_more_dozers_are_woken_than_wanted)
 	}
 }
 
+/* First come, first woken, however each waits. */
+CASE(dozers_are_woken_in_order)
+{
+	use_often();
+	uint32_t word = 7, to = 8;
+	struct timespec limit = {100, 0};
+	for (int i = 0; i < 4; i++) {
+		struct waiter w[5] = {WAITER(&word, 0, NULL, futex), WAITER(&word, 0, NULL, i & 1 ? futex_raw : futex),
+				      WAITER(&word, 0, &limit, futex), WAITER(&word, 0, NULL, futex), WAITER(&word, 0, NULL, futex_raw)};
+		for (int k = 0; k < 5; k++)
+			start(&w[k]);
+		for (int k = 0; k < 3; k++) {
+			EXPECT_EQ(BY[i >> 1](&word, FUTEX_WAKE_PRIVATE, 1, 0, NULL, 0), 1);
+			join_woken(&w[k]);
+		}
+		EXPECT_EQ(BY[i >> 1](&word, FUTEX_CMP_REQUEUE_PRIVATE, 1, 9, &to, 7), 2);
+		join_woken(&w[3]);
+		EXPECT_EQ(BY[i >> 1](&to, FUTEX_WAKE_PRIVATE, 9, 0, NULL, 0), 1);
+		join_woken(&w[4]);
+	}
+}
+
 CASE(dozers_are_moved)
 {
 	use_often();

@@ -116,13 +116,15 @@ impl FutexTable {
 }
 
 impl CurrentTask {
-    /// Goes on with those that the kernel knows nothing of: see [`platform::AddressSpace::move_waiters`].
-    fn move_in_platform(&self, args: &Requeue, wake: u32, requeue: u32) -> u32 {
+    /// Wakes and moves those that the kernel knows nothing of: see [`platform::AddressSpace::move_waiters`]. They have come
+    /// first. Returns how many were woken and moved.
+    fn move_in_platform(&self, args: &Requeue, (wake, requeue): (u32, u32)) -> (u32, u32) {
         match self.mm.address_space() {
             Ok(space) if !args.from.1 && !args.to.1 && (wake > 0 || requeue > 0) => {
-                space.move_waiters(args.from.0, args.to.0, wake, requeue)
+                let both = space.move_waiters(args.from.0, args.to.0, wake, requeue);
+                (both.min(wake), both.saturating_sub(wake))
             }
-            _ => 0,
+            _ => (0, 0),
         }
     }
 
@@ -134,19 +136,24 @@ impl CurrentTask {
         let limit = |n: i32| u32::try_from(n).map_err(|_| Errno::EINVAL);
         let limits = (limit(args.wake)?, limit(args.requeue)?);
         let keys = (self.futex_key(args.from.0, args.from.1)?, self.futex_key(args.to.0, args.to.1)?);
+        let check = || match args.expected {
+            Some(expected) if self.mm.load_u32(args.from.0)? != expected => Err(Errno::EAGAIN),
+            _ => Ok(()),
+        };
+        check()?;
+        let (woken, moved) = self.move_in_platform(args, limits);
+        let limits = (limits.0.saturating_sub(woken), limits.1.saturating_sub(moved));
         let table = &self.kernel.futexes;
         let mut two = table.lock_two(table.home(&keys.0), table.home(&keys.1));
-        if let Some(expected) = args.expected
-            && self.mm.load_u32(args.from.0)? != expected
-        {
-            return Err(Errno::EAGAIN);
+        // The word may have changed since.
+        if let Err(errno) = check() {
+            return if woken + moved > 0 { Ok(woken + moved) } else { Err(errno) };
         }
         let (roused, result) = table.wake_and_move(&mut two, keys, limits);
         drop(two);
         rouse(&roused);
-        let (woken, moved) = result?;
-        let (wake, requeue) = (limits.0.saturating_sub(woken), limits.1.saturating_sub(moved));
-        Ok(woken + moved + self.move_in_platform(args, wake, requeue))
+        let known = result?;
+        Ok(woken + moved + known.0 + known.1)
     }
 
     /// `FUTEX_WAKE_OP`: changes the second word, wakes waiters of the first, and of the second if its old value says so.

@@ -45,11 +45,15 @@ impl CurrentTask {
             return Err(Errno::EINVAL);
         }
         let key = self.futex_key(addr, shared)?;
-        let woken = self.kernel.futexes.wake(&key, count, bitset)?;
-        Ok(woken + self.wake_in_platform(addr, shared, count.max(1).saturating_sub(woken), bitset))
+        let count = count.max(1);
+        let woken = self.wake_in_platform(addr, shared, count, bitset);
+        match count.saturating_sub(woken) {
+            0 => Ok(woken),
+            left => Ok(woken + self.kernel.futexes.wake(&key, left, bitset)?),
+        }
     }
 
-    /// Wakes those that the kernel knows nothing of: see [`platform::AddressSpace::wake_waiters`].
+    /// Wakes those that the kernel knows nothing of: see [`platform::AddressSpace::wake_waiters`]. They have come first.
     pub(super) fn wake_in_platform(&self, addr: u64, shared: bool, count: u32, bitset: u32) -> u32 {
         match self.mm.address_space() {
             Ok(space) if !shared && count > 0 => space.wake_waiters(addr, count, bitset),

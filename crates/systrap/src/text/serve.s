@@ -366,6 +366,12 @@ vizor_stub_load_word:
 39: movabs rax, {USER_END}
     cmp rdi, rax
     jae vizor_stub_forward
+# Behind those who wait in the kernel, as those who wait in the host are woken first.
+    mov eax, edi
+    and eax, 0xffc
+    lea rcx, [rip + vizor_stub_text + {WAITERS}]
+    cmp dword ptr [rcx + rax], 0
+    jne 391b
     mov r11, rdx
     rdtsc
     shl rdx, 32
