@@ -222,6 +222,11 @@ impl Dozes {
         self.local.lock().dozes()
     }
 
+    /// set_robust_list(2)'s head.
+    fn robust_list(&self) -> u64 {
+        self.local.lock().robust_list()
+    }
+
     /// What has come to be since it was booked, of which others only guess.
     fn unbooked(&self) -> u64 {
         self.local.lock().slept().saturating_sub(self.booked.load(Ordering::Relaxed))
@@ -285,6 +290,12 @@ impl Task {
             };
             return (nanos(user), nanos(system));
         }
+    }
+
+    /// set_robust_list(2)'s head, as the task says.
+    #[must_use]
+    pub fn robust_list(&self) -> u64 {
+        self.dozes.robust_list()
     }
 
     /// At the end: moves the time to the process's. Under the tree's lock, so that no reader counts it twice.

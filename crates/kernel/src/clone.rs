@@ -111,7 +111,9 @@ impl CurrentTask {
         }
         let event = self.clone_event(args);
         let traced = self.inherited_trace(args, event).map(|traced| (traced, mm.plain_text()));
-        self.join_tree(args, &task, &context.local(), traced)?;
+        let local = context.local();
+        local.set_clear_tid(if has(c::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 });
+        self.join_tree(args, &task, &local, traced)?;
         if !has(c::CLONE_THREAD) {
             group.cpu_limit_changed(&kernel);
         }
@@ -125,8 +127,6 @@ impl CurrentTask {
             restart_block: None,
             saved_mask: None,
             alt_stack: if share_vm { AltStack::default() } else { self.alt_stack },
-            clear_child_tid: if has(c::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 },
-            robust_list: (0, 0),
             vfork,
             last_fault: (0, 0, 0),
             stepping: false,
@@ -405,8 +405,6 @@ impl Kernel {
             restart_block: None,
             saved_mask: None,
             alt_stack: AltStack::default(),
-            clear_child_tid: 0,
-            robust_list: (0, 0),
             vfork: None,
             last_fault: (0, 0, 0),
             stepping: false,

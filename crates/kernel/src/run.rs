@@ -57,6 +57,7 @@ impl CurrentTask {
 
     fn handle_syscall(&mut self) {
         if let Some(site) = self.context.site() {
+            self.context.served_sites(&mut |site, number| self.mm.note_trap(site, number));
             // The number is an int.
             self.mm.note_trap(site, self.regs.orig_rax as u32);
         }

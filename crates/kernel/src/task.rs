@@ -17,7 +17,7 @@ use abi::Errno;
 use abi::signal::{AltStack, SigSet};
 use lock::{Mutex, rank};
 use mm::MemoryManager;
-use platform::{Context, Registers};
+use platform::{Context, LocalState, Registers};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -63,8 +63,6 @@ pub struct Task {
     pub sched: Mutex<Sched>,
     /// The thread is past giving up its futexes: it owns none any more.
     pub(crate) futexes_released: AtomicBool,
-    /// set_robust_list(2)'s head, for get_robust_list(2) by others.
-    pub robust_head: AtomicU64,
     /// When it started, in nanoseconds since the sandbox's boot.
     pub start_ns: u64,
     state: AtomicU32,
@@ -108,7 +106,6 @@ impl Task {
             usage: Usage::default(),
             sched: Mutex::new(rank::LEAF, Sched::default()),
             futexes_released: AtomicBool::new(false),
-            robust_head: AtomicU64::new(0),
             start_ns,
             state: AtomicU32::new(RunState::Running as u32),
             trace_mode: AtomicU32::new(0),
@@ -290,10 +287,6 @@ pub struct CurrentTask {
     pub saved_mask: Option<SigSet>,
     /// sigaltstack(2).
     pub alt_stack: AltStack,
-    /// set_tid_address(2): zeroed and woken at exit.
-    pub clear_child_tid: u64,
-    /// set_robust_list(2): head and length.
-    pub robust_list: (u64, u64),
     /// Dropped when the task no longer uses its parent's memory (vfork(2)).
     pub(crate) vfork: Option<VforkGuard>,
     /// What the last fault was, for signal frames: trap number, error code, address.
@@ -318,6 +311,12 @@ impl std::ops::Deref for CurrentTask {
 }
 
 impl CurrentTask {
+    /// The state that its calls may change without the kernel.
+    #[must_use]
+    pub fn local(&self) -> Arc<dyn LocalState> {
+        self.context.local()
+    }
+
     /// Its memory.
     #[must_use]
     pub fn mm(&self) -> &Arc<MemoryManager> {

@@ -217,6 +217,9 @@ impl MemoryManager {
             state.patches.plain += 1;
             self.put_back(state, changes, 0..u64::MAX);
         });
+        if let Some(space) = self.space.get() {
+            space.show_calls();
+        }
         PlainText(self.this.clone())
     }
 

@@ -10,7 +10,7 @@ mod patch;
 mod registers;
 pub mod script;
 
-pub use local::{FutexWaiters, Ids, KernelOnly, LocalState};
+pub use local::{FutexWaiters, Ids, KernelOnly, LocalState, ROBUST_HEAD};
 pub use patch::{Code, JUMP, Patch, Patcher, Patches};
 pub use registers::Registers;
 
@@ -177,6 +177,9 @@ pub trait AddressSpace: Send + Sync {
     /// Says which system call sites of this address space are patched.
     fn set_patches(&self, patches: Arc<Patches>);
 
+    /// Calls of sites that are not patched all come to the kernel from here on.
+    fn show_calls(&self);
+
     /// Wakes up to `count` of the threads that wait for the private futex at `addr` in the platform, without the kernel's
     /// knowledge, and whose bits meet `bitset`. Returns how many. Who waits there has come before those who wait in the kernel,
     /// as nobody does so while [`FutexWaiters`] count one.
@@ -216,6 +219,10 @@ pub trait Context: Send {
 
     /// Where the `syscall` instruction of the last exit is, if it would profit from a patch.
     fn site(&self) -> Option<u64>;
+
+    /// Tells of the calls that were served without the kernel since it last asked though they would profit, too: the site,
+    /// and the call's number.
+    fn served_sites(&self, tell: &mut dyn FnMut(u64, u32));
 
     /// The state that calls on the thread itself may change without an exit.
     fn local(&self) -> Arc<dyn LocalState>;

@@ -19,6 +19,9 @@ pub struct Ids {
     pub egid: u32,
 }
 
+/// `sizeof(struct robust_list_head)`, the only length that set_robust_list(2) takes.
+pub const ROBUST_HEAD: u64 = 24;
+
 /// One thread's state.
 pub trait LocalState: Send + Sync {
     /// The signal mask, a bit each. Any bits may be set.
@@ -26,6 +29,18 @@ pub trait LocalState: Send + Sync {
 
     /// Sets the mask.
     fn set_mask(&self, mask: u64);
+
+    /// set_robust_list(2)'s head, or zero.
+    fn robust_list(&self) -> u64;
+
+    /// Sets the robust list's head.
+    fn set_robust_list(&self, head: u64);
+
+    /// set_tid_address(2)'s address, zeroed and woken at the thread's end, or zero.
+    fn clear_tid(&self) -> u64;
+
+    /// Sets that address.
+    fn set_clear_tid(&self, addr: u64);
 
     /// How long the thread has waited for private futexes in the platform, in ticks of `host::tsc`, all in all.
     fn slept(&self) -> u64;
@@ -45,6 +60,8 @@ pub trait LocalState: Send + Sync {
 #[derive(Default)]
 pub struct KernelOnly {
     mask: AtomicU64,
+    robust_list: AtomicU64,
+    clear_tid: AtomicU64,
 }
 
 impl LocalState for KernelOnly {
@@ -54,6 +71,22 @@ impl LocalState for KernelOnly {
 
     fn set_mask(&self, mask: u64) {
         self.mask.store(mask, Ordering::SeqCst);
+    }
+
+    fn robust_list(&self) -> u64 {
+        self.robust_list.load(Ordering::SeqCst)
+    }
+
+    fn set_robust_list(&self, head: u64) {
+        self.robust_list.store(head, Ordering::SeqCst);
+    }
+
+    fn clear_tid(&self) -> u64 {
+        self.clear_tid.load(Ordering::SeqCst)
+    }
+
+    fn set_clear_tid(&self, addr: u64) {
+        self.clear_tid.store(addr, Ordering::SeqCst);
     }
 
     fn slept(&self) -> u64 {

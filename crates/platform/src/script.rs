@@ -162,6 +162,8 @@ impl AddressSpace for ScriptedSpace {
 
     fn set_patches(&self, _patches: Arc<Patches>) {}
 
+    fn show_calls(&self) {}
+
     fn wake_waiters(&self, _addr: u64, _count: u32, _bitset: u32) -> u32 {
         0
     }
@@ -223,6 +225,8 @@ impl Context for ScriptedContext {
     fn site(&self) -> Option<u64> {
         None
     }
+
+    fn served_sites(&self, _tell: &mut dyn FnMut(u64, u32)) {}
 
     fn slept(&self) -> u64 {
         0

@@ -9,6 +9,7 @@ use abi::raw::general as c;
 use abi::time::Timespec;
 use kernel::futex::{Requeue, WaitOn, Waited, WakeOp};
 use kernel::{CurrentTask, Restart, RestartBlock, SysErr, SysResult, WaitEnd};
+use platform::ROBUST_HEAD;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -34,9 +35,6 @@ const WAITV_MAX: u32 = 128;
 /// futex2's flags: the size, of which only 32 bits are served, and privacy.
 const FUTEX2_SIZE: u32 = 3;
 const FUTEX2_SIZE_U32: u32 = 2;
-
-/// `sizeof(struct robust_list_head)`.
-const ROBUST_HEAD: u64 = 24;
 
 fn futex(t: &mut CurrentTask, a: Args) -> SysResult {
     let op = a.u32(1);
@@ -130,8 +128,7 @@ fn set_robust_list(t: &mut CurrentTask, a: Args) -> SysResult {
     if a.u64(1) != ROBUST_HEAD {
         return Err(Errno::EINVAL.into());
     }
-    t.robust_list = (a.u64(0), ROBUST_HEAD);
-    t.task.robust_head.store(a.u64(0), std::sync::atomic::Ordering::Relaxed);
+    t.local().set_robust_list(a.u64(0));
     Ok(0)
 }
 
@@ -144,7 +141,7 @@ fn get_robust_list(t: &mut CurrentTask, a: Args) -> SysResult {
         return Err(Errno::EPERM.into());
     }
     user::put(t, a.u64(2), &ROBUST_HEAD)?;
-    user::put(t, a.u64(1), &task.robust_head.load(std::sync::atomic::Ordering::Relaxed))?;
+    user::put(t, a.u64(1), &task.robust_list())?;
     Ok(0)
 }
 

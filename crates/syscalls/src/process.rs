@@ -216,7 +216,7 @@ fn exit_group(t: &mut CurrentTask, a: Args) -> SysResult {
 }
 
 fn set_tid_address(t: &mut CurrentTask, a: Args) -> SysResult {
-    t.clear_child_tid = a.u64(0);
+    t.local().set_clear_tid(a.u64(0));
     id(t.tid())
 }
 

@@ -304,7 +304,7 @@ fn prctl(t: &mut CurrentTask, a: Args) -> SysResult {
             let on = i32::from(t.group.subreaper.load(Ordering::Relaxed));
             Ok(user::put(t, a.u64(1), &on).map(|()| 0)?)
         }
-        PR_GET_TID_ADDRESS => Ok(user::put(t, a.u64(1), &t.clear_child_tid).map(|()| 0)?),
+        PR_GET_TID_ADDRESS => Ok(user::put(t, a.u64(1), &t.local().clear_tid()).map(|()| 0)?),
         _ => prctl_security(t, a),
     }
 }

@@ -21,7 +21,7 @@ use crate::passing::{PASSES, Passing};
 use crate::shared::Shared;
 use crate::stay::Stay;
 use crate::stub::{Stub, Thread};
-use crate::text::Entry;
+use crate::text::{Entry, SYS_SECCOMP};
 use crate::watch::Core;
 use crate::zygote::INTERRUPT;
 use abi::Errno;
@@ -635,11 +635,19 @@ impl Context for SystrapContext {
     fn renew(&mut self) {
         self.frame.set_vector(self.stub.shared(), None);
         self.site = None;
+        self.stub.let_pass(self.slot);
         self.pace = Pace::new();
     }
 
     fn site(&self) -> Option<u64> {
         self.site
+    }
+
+    fn served_sites(&self, tell: &mut dyn FnMut(u64, u32)) {
+        for at in 0..self.stub.let_pass(self.slot) {
+            let (site, number) = self.stub.unseen(self.slot, at);
+            tell(site, number);
+        }
     }
 
     fn local(&self) -> Arc<dyn LocalState> {
@@ -677,7 +685,6 @@ impl Drop for SystrapContext {
 
 /// Why the guest thread stopped, or `None` for a signal that is not its own doing.
 fn decode(cause: &Cause, regs: &mut Registers) -> Option<Exit> {
-    const SYS_SECCOMP: i32 = 1;
     const PAGE_FAULT: u64 = 14;
     const PROTECTION_FAULT: u64 = 13;
     if cause.code <= 0 {

@@ -6,7 +6,7 @@
 
 use crate::layout::*;
 use crate::text::{Entry, GUEST_CLONE, STUB_CLONE};
-use host::seccomp::{Instruction, Program, Test, Word};
+use host::seccomp::{Instruction, Label, Program, Test, Word};
 
 /// `AUDIT_ARCH_X86_64`.
 pub const ARCH_X86_64: u32 = 0xc000_003e;
@@ -30,10 +30,12 @@ const OWN_FUTEX_OPS: [i32; 5] = [
 
 /// What guest threads may call: a futex in a context block, a wake of the mapper, and private futexes in guest memory,
 /// `rt_sigreturn` and `sched_yield` from the places in the stub that do it (the guests' own calls are the kernel's business).
+///
+/// As short as can be: each guest thread has the host check and compile it anew, which is a part of what a thread costs.
 pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     let mut p = Program::new();
-    let (trap, futex, sigreturn) = (p.label(), p.label(), p.label());
-    let (contexts, sched_yield, own) = (p.label(), p.label(), p.label());
+    let (allow, trap, futex, sigreturn) = (p.label(), p.label(), p.label(), p.label());
+    let (contexts, sched_yield, own, served) = (p.label(), p.label(), p.label(), p.label());
     p.load(Word::Arch);
     p.jump_unless(Test::Eq(ARCH_X86_64), trap);
     p.load(Word::Number);
@@ -50,50 +52,47 @@ pub fn guest(base: u64) -> Option<Vec<Instruction>> {
     p.jump_unless(Test::Ge(low(base + (COMMAND + CMD_SEQ) as u64)), trap);
     p.jump_if(Test::Ge(low(base + (COMMAND + CMD_SEQ + 8) as u64)), trap);
     p.load(Word::ArgLow(1));
-    p.jump_unless(Test::Eq(libc::FUTEX_WAKE as u32), trap);
-    p.ret(libc::SECCOMP_RET_ALLOW);
+    p.jump_if(Test::Eq(libc::FUTEX_WAKE as u32), allow);
+    p.ret(libc::SECCOMP_RET_TRAP);
     p.place(contexts);
     p.jump_if(Test::Ge(low(base + REGION_LEN as u64)), trap);
     p.load(Word::ArgLow(1));
     // Wait and wake only: a requeue could move a waiter.
-    p.jump_if(Test::Gt(libc::FUTEX_WAKE as u32), trap);
-    p.ret(libc::SECCOMP_RET_ALLOW);
+    p.jump_unless(Test::Gt(libc::FUTEX_WAKE as u32), allow);
+    p.ret(libc::SECCOMP_RET_TRAP);
     // A private futex in guest memory, for the stub that serves a wait or a wake.
     p.place(own);
     p.jump_if(Test::Ge(high(USER_RANGE.end)), trap);
     p.load(Word::ArgLow(1));
-    let served = p.label();
     for op in OWN_FUTEX_OPS {
         p.jump_if(Test::Eq(op as u32), served);
     }
     p.ret(libc::SECCOMP_RET_TRAP);
     p.place(served);
-    let woke = p.label();
-    check_place(&mut p, base, Entry::Dozed, woke);
-    p.place(woke);
-    check_place(&mut p, base, Entry::Woke, trap);
+    check_places(&mut p, base, &[Entry::Dozed, Entry::Woke], allow);
     p.place(sigreturn);
-    check_place(&mut p, base, Entry::Resume, trap);
+    check_places(&mut p, base, &[Entry::Resume], allow);
     p.place(sched_yield);
-    for entry in [Entry::Pass, Entry::Mapped, Entry::MappedCall] {
-        let next = p.label();
-        check_place(&mut p, base, entry, next);
-        p.place(next);
-    }
-    check_place(&mut p, base, Entry::Yield, trap);
+    check_places(&mut p, base, &[Entry::Pass, Entry::Mapped, Entry::MappedCall, Entry::Yield], allow);
     p.place(trap);
     p.ret(libc::SECCOMP_RET_TRAP);
+    p.place(allow);
+    p.ret(libc::SECCOMP_RET_ALLOW);
     p.finish()
 }
 
-/// Allows the call if it is made right before a place in the stub's code.
-fn check_place(p: &mut Program, base: u64, entry: Entry, trap: host::seccomp::Label) {
-    let place = base + entry.offset() as u64;
+/// Allows the call if it is made right before one of these places in the stub's code, which lies below one 4 GiB line, and only
+/// then.
+fn check_places(p: &mut Program, base: u64, entries: &[Entry], allow: Label) {
+    let elsewhere = p.label();
     p.load(Word::IpHigh);
-    p.jump_unless(Test::Eq(high(place)), trap);
+    p.jump_unless(Test::Eq(high(base)), elsewhere);
     p.load(Word::IpLow);
-    p.jump_unless(Test::Eq(low(place)), trap);
-    p.ret(libc::SECCOMP_RET_ALLOW);
+    for entry in entries {
+        p.jump_if(Test::Eq(low(base + entry.offset() as u64)), allow);
+    }
+    p.place(elsewhere);
+    p.ret(libc::SECCOMP_RET_TRAP);
 }
 
 /// What mappers may call: the commands they are given, limited to guest memory and context blocks, and what a new stub

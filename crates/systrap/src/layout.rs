@@ -155,6 +155,16 @@ pub const CORE: usize = 680;
 pub const CORE_MASK: u32 = 0xfff;
 /// The selector whose limit the host has set to that.
 pub const CORE_SELECTOR: u32 = 0x7b;
+/// How many calls on the thread's own state may yet be served without the Sentry though their sites trap, which it must learn of.
+pub const UNSEEN_LEFT: usize = 684;
+/// set_robust_list(2)'s head, and set_tid_address(2)'s address.
+pub const ROBUST_LIST: usize = 688;
+pub const CLEAR_TID: usize = 696;
+/// Where the calls came from that have been served so, the last one first: the instruction after, and in `UNSEEN_NUMBER` the
+/// call's number.
+pub const UNSEEN: usize = 704;
+pub const UNSEEN_NUMBER: u32 = 48;
+pub const UNSEEN_MAX: u32 = 16;
 /// The signal mask.
 pub const MASK: usize = 528;
 /// Of the call that is under way: where it returns to, the flags, its result.
@@ -191,6 +201,6 @@ pub const CODE_CALL: i32 = 2;
 /// It has been interrupted while it waited.
 pub const CODE_HELD: i32 = 3;
 
-const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + CORE < BLOCK);
+const _: () = assert!(REGION_LEN as u64 <= REGION_STEP && HEAD + UNSEEN + 8 * UNSEEN_MAX as usize <= BLOCK);
 const _: () =
     assert!(RESP_RESULTS + 8 * MAX_CALLS <= SLEEPERS - RESPONSE && FILE_RESPONSE + RESPONSE_LEN <= FILE_CONTEXTS);

@@ -248,6 +248,10 @@ impl AddressSpace for Space {
         self.stub.set_patches(patches);
     }
 
+    fn show_calls(&self) {
+        self.stub.show_calls();
+    }
+
     fn at_end(&self, then: Box<dyn FnOnce() + Send>) {
         self.stub.at_end(then);
     }

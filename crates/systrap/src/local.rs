@@ -29,10 +29,13 @@ impl Local {
         local.word(KICK, 0);
         local.word(ALERT, 0);
         local.word(HELD, 0);
+        stub.let_pass(slot);
         local.shared.set(local.head + SLEPT, 0);
         local.word(LOOK_FAILS, 0);
         local.word(LOOK_SKIPS, dozing::LONG_WAIT_SKIPS);
         local.set_mask(0);
+        local.set_robust_list(0);
+        local.set_clear_tid(0);
         let block = stub.address(slot);
         let [magic, features, size] = format.words();
         let own = [
@@ -68,6 +71,22 @@ impl LocalState for Local {
 
     fn set_mask(&self, mask: u64) {
         self.shared.u64(self.head + MASK).store(mask, Ordering::SeqCst);
+    }
+
+    fn robust_list(&self) -> u64 {
+        self.shared.u64(self.head + ROBUST_LIST).load(Ordering::SeqCst)
+    }
+
+    fn set_robust_list(&self, head: u64) {
+        self.shared.u64(self.head + ROBUST_LIST).store(head, Ordering::SeqCst);
+    }
+
+    fn clear_tid(&self) -> u64 {
+        self.shared.u64(self.head + CLEAR_TID).load(Ordering::SeqCst)
+    }
+
+    fn set_clear_tid(&self, addr: u64) {
+        self.shared.u64(self.head + CLEAR_TID).store(addr, Ordering::SeqCst);
     }
 
     fn slept(&self) -> u64 {

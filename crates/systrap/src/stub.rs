@@ -14,7 +14,7 @@ use crate::text::{Entry, GUEST_CLONE};
 use crate::watch::{Core, Then, errno};
 use abi::{Errno, PAGE_SIZE};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use lock::{Mutex, rank};
 use platform::{Access, Gone, MapOp, Patches};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -45,6 +45,7 @@ pub struct Stub {
     arena: Arc<Arena>,
     state: Mutex<State>,
     patches: Mutex<Arc<Patches>>,
+    shows_calls: AtomicBool,
 }
 
 impl Stub {
@@ -54,7 +55,7 @@ impl Stub {
             State { channel: Channel::new(life.pid()), mapped: Ranges::default(), idle: Vec::new(), failures: 0 };
         let state = Mutex::new(rank::ADDRESS_SPACE, state);
         let patches = Mutex::new(rank::LEAF, Arc::default());
-        Stub { core, id, life, arena, state, patches }
+        Stub { core, id, life, arena, state, patches, shows_calls: AtomicBool::new(false) }
     }
 
     /// Not another's, ever.
@@ -87,6 +88,35 @@ impl Stub {
     /// See [`platform::AddressSpace::set_patches`].
     pub fn set_patches(&self, patches: Arc<Patches>) {
         *self.patches.lock() = patches;
+    }
+
+    /// See [`platform::AddressSpace::show_calls`].
+    pub fn show_calls(&self) {
+        self.shows_calls.store(true, Ordering::SeqCst);
+        for slot in 0..self.arena.slots.load(Ordering::SeqCst) {
+            self.shared().u32(Self::block(slot) + HEAD + UNSEEN_LEFT).store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Lets the thread of a block serve some calls more whose sites trap, if that is allowed. Returns how many it has served.
+    pub fn let_pass(&self, slot: usize) -> u32 {
+        let left = self.shared().u32(Self::block(slot) + HEAD + UNSEEN_LEFT);
+        if left.load(Ordering::Relaxed) == UNSEEN_MAX || self.shows_calls.load(Ordering::SeqCst) {
+            return 0;
+        }
+        let served = UNSEEN_MAX.saturating_sub(left.swap(UNSEEN_MAX, Ordering::SeqCst));
+        // It may have been forbidden just then.
+        if self.shows_calls.load(Ordering::SeqCst) {
+            left.store(0, Ordering::SeqCst);
+        }
+        served
+    }
+
+    /// Where the thread's served call number `at` came from and which it was, as the guest says.
+    pub fn unseen(&self, slot: usize, at: u32) -> (u64, u32) {
+        let place = UNSEEN_MAX.saturating_sub(1 + at) as usize;
+        let word = self.shared().get(Self::block(slot) + HEAD + UNSEEN + 8 * place);
+        ((word & ((1 << UNSEEN_NUMBER) - 1)).wrapping_sub(2), (word >> UNSEEN_NUMBER) as u32)
     }
 
     /// Where a block is in the shared file.

@@ -11,6 +11,8 @@ use crate::layout::*;
 use crate::zygote::INTERRUPT;
 use core::arch::global_asm;
 
+/// `si_code` of a `SIGSYS` that a seccomp filter sends.
+pub const SYS_SECCOMP: i32 = 1;
 /// Flags with which a mapper makes guest threads.
 pub const GUEST_CLONE: u64 = (libc::CLONE_VM
     | libc::CLONE_FS
@@ -81,6 +83,13 @@ global_asm!(
     LONG_WAIT_SKIPS = const dozing::LONG_WAIT_SKIPS,
     FAILS_MAX = const dozing::FAILS_MAX,
     SLEPT = const SLEPT,
+    UNSEEN_LEFT = const UNSEEN_LEFT,
+    UNSEEN = const UNSEEN,
+    UNSEEN_NUMBER = const UNSEEN_NUMBER,
+    UNSEEN_MAX = const UNSEEN_MAX,
+    ROBUST_LIST = const ROBUST_LIST,
+    ROBUST_HEAD = const platform::ROBUST_HEAD,
+    CLEAR_TID = const CLEAR_TID,
     USER_END = const USER_RANGE.end,
     INTERRUPT = const INTERRUPT,
     HELD = const HELD,
@@ -101,6 +110,11 @@ global_asm!(
     FRAME_VECTOR = const frame::FPSTATE,
     FRAME_SIGNO = const frame::SIGINFO,
     FRAME_CODE = const frame::SIGINFO + 8,
+    FRAME_ARCH = const frame::SIGINFO + 28,
+    ARCH = const crate::filter::ARCH_X86_64,
+    SIGSYS = const libc::SIGSYS,
+    SYS_SECCOMP = const SYS_SECCOMP,
+    TRAP_FLAG = const 0x100,
     UC_FLAGS = const frame::FRAME_FLAGS,
     SELECTORS = const frame::SELECTORS_VALUE,
     MAGIC2 = const crate::fpu::MAGIC2,
@@ -108,6 +122,7 @@ global_asm!(
     ARCH_SET_FS = const 0x1002,
     EAGAIN = const libc::EAGAIN,
     EINTR = const libc::EINTR,
+    ENOSYS = const libc::ENOSYS,
     ETIMEDOUT = const libc::ETIMEDOUT,
     NSEC_MAX = const 999_999_999,
     FUTEX_CMD_MASK = const libc::FUTEX_CMD_MASK,

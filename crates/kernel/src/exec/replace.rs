@@ -89,7 +89,6 @@ impl CurrentTask {
         self.group.unshare_actions();
         self.group.actions().reset_caught();
         self.alt_stack = AltStack::default();
-        (self.clear_child_tid, self.robust_list) = (0, (0, 0));
         (self.restart, self.restart_block) = (None, None);
         self.group.did_exec.store(true, Ordering::Relaxed);
         self.group.dumpable.store(!gains && readable, Ordering::Relaxed);

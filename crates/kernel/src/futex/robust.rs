@@ -20,15 +20,17 @@ impl CurrentTask {
     /// At the end of a thread and of its use of a memory (execve(2)): robust futexes, then those it owns, then
     /// `clear_child_tid`.
     pub(crate) fn release_futexes(&mut self) {
-        let (head, _) = std::mem::take(&mut self.robust_list);
-        self.task.robust_head.store(0, Ordering::Relaxed);
+        let local = self.context.local();
+        let head = local.robust_list();
+        local.set_robust_list(0);
         if head != 0 {
             // A list that can't be read ends the walk, as in Linux.
             let _ = self.walk_robust_list(head);
         }
         self.task.futexes_released.store(true, Ordering::SeqCst);
         self.kernel.futexes.owner_died(self.tid());
-        let clear = std::mem::take(&mut self.clear_child_tid);
+        let clear = local.clear_tid();
+        local.set_clear_tid(0);
         // Nobody is told if nobody shares the memory: this thread itself holds two references.
         if clear != 0 && Arc::strong_count(&self.mm) > 2 && self.mm.copy_out(clear, &[0; 4]).is_ok() {
             let _ = self.futex_wake(clear, true, 1, u32::MAX);

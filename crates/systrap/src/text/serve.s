@@ -203,6 +203,9 @@ vizor_stub_mapped_call:
     xsave64 [rcx]
     jmp vizor_stub_report
 
+# What follows is served here.
+vizor_stub_served:
+
 # Who am I
 10: mov rax, gs:[{TGID}]
     jmp vizor_stub_finish
@@ -219,6 +222,19 @@ vizor_stub_mapped_call:
 16: mov rax, gs:[{EGID}]
     jmp vizor_stub_finish
 17: mov rax, gs:[{PGID}]
+    jmp vizor_stub_finish
+
+# What the kernel looks at when the thread ends.
+20: cmp rsi, {ROBUST_HEAD}
+    jne vizor_stub_forward
+    mov gs:[{ROBUST_LIST}], rdi
+    xor eax, eax
+    jmp vizor_stub_finish
+21: mov gs:[{CLEAR_TID}], rdi
+    jmp 11b
+
+# rseq(2), which there is none of.
+44: mov rax, -{ENOSYS}
     jmp vizor_stub_finish
 
 # sched_yield(2): the host's, every other time.
@@ -505,10 +521,16 @@ vizor_stub_table:
     .long 11b - vizor_stub_table        # 186 gettid
     vizor_stub_forwarded 15
     .long 30b - vizor_stub_table        # 202 futex
-    vizor_stub_forwarded 28
+    vizor_stub_forwarded 15
+    .long 21b - vizor_stub_table        # 218 set_tid_address
+    vizor_stub_forwarded 12
     .long 91b - vizor_stub_table        # 231 exit_group
-    vizor_stub_forwarded 90
+    vizor_stub_forwarded 41
+    .long 20b - vizor_stub_table        # 273 set_robust_list
+    vizor_stub_forwarded 48
     .long 91b - vizor_stub_table        # 322 execveat
-    vizor_stub_forwarded 112
+    vizor_stub_forwarded 11
+    .long 44b - vizor_stub_table        # 334 rseq
+    vizor_stub_forwarded 100
     .long 91b - vizor_stub_table        # 435 clone3
 vizor_stub_table_end:

@@ -30,6 +30,8 @@ vizor_stub_handler:
     and rbx, -{BLOCK}
     add rbx, {HEAD}
 
+    cmp edi, {SIGSYS}
+    je vizor_stub_unpatched
 # An interrupt in the stub's own code, where a call goes on without the kernel or waits for it: leave word, and go on.
 # If the word has just been looked for, look again.
     cmp edi, {INTERRUPT}
@@ -65,6 +67,57 @@ vizor_stub_handler:
     cmp rax, rdx
     jae 7f
 12: mov [rsp + {FRAME_RIP}], rcx
+    jmp 7f
+
+# A call of a site that is not patched. If it is on the thread's own state, it goes where those of patched sites go, and the
+# Sentry learns of it later; not if it is to see all calls or has not learnt of some, nor where that code would not do: with
+# another gs, or step by step.
+vizor_stub_unpatched:
+    cmp dword ptr [rsp + {FRAME_CODE}], {SYS_SECCOMP}
+    jne vizor_stub_report
+    cmp dword ptr [rsp + {FRAME_ARCH}], {ARCH}
+    jne vizor_stub_report
+    mov eax, [rsp + {FRAME_REGS} + 104]
+    cmp eax, [rbx + {SERVE_LIMIT}]
+    jae vizor_stub_report
+    lea rcx, [rip + vizor_stub_table]
+    movsxd rdx, dword ptr [rcx + 4*rax]
+    add rdx, rcx
+    lea rcx, [rip + vizor_stub_served]
+    cmp rdx, rcx
+    jb vizor_stub_report
+    test dword ptr [rsp + {FRAME_REGS} + 136], {TRAP_FLAG}
+    jnz vizor_stub_report
+    rdgsbase rcx
+    cmp rcx, rbx
+    jne vizor_stub_report
+    mov ecx, [rbx + {UNSEEN_LEFT}]
+13: lea edx, [rcx - 1]
+    cmp edx, {UNSEEN_MAX}
+    jae vizor_stub_report
+    mov rsi, rax
+    mov eax, ecx
+    lock cmpxchg [rbx + {UNSEEN_LEFT}], edx
+    mov ecx, eax
+    mov rax, rsi
+    jne 13b
+    mov rcx, [rsp + {FRAME_RIP}]
+    mov [rsp + {FRAME_REGS} + 112], rcx
+    shl rsi, {UNSEEN_NUMBER}
+    or rsi, rcx
+    mov [rbx + 8*rdx + {UNSEEN}], rsi
+    mov rax, [rsp + {FRAME_REGS} + 104]
+    mov [rsp + {FRAME_REGS} + 24], rax
+    mov eax, [rsp + {FRAME_REGS} + 136]
+    mov ecx, eax
+    shr ecx, 11
+    and ecx, 1
+    movzx eax, al
+    shl eax, 8
+    or eax, ecx
+    mov [rsp + {FRAME_REGS} + 104], rax
+    lea rcx, [rip + vizor_stub_enter]
+    mov [rsp + {FRAME_RIP}], rcx
     jmp 7f
 
 # Comes to the Sentry with a frame. rbx: head, rsp: frame.
