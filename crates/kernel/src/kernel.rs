@@ -65,6 +65,8 @@ pub struct Kernel {
     pub frames: Arc<FrameAllocator>,
     /// What patches system call sites, if anything does.
     pub(crate) texts: Option<Arc<mm::Texts>>,
+    /// Views of host files that processes have mapped.
+    pub(crate) views: Arc<mm::Views>,
     pub(crate) dispatch: Box<dyn Dispatch>,
     pub(crate) threads: Threads,
     /// Tasks, processes, groups, sessions.
@@ -129,6 +131,7 @@ impl Kernel {
         let futexes = FutexTable::new(&parts.platform.futex_waiters());
         Arc::new(Kernel {
             texts: parts.platform.patcher().map(mm::Texts::new),
+            views: mm::Views::new(),
             platform: parts.platform,
             frames: parts.frames,
             dispatch: parts.dispatch,

@@ -100,7 +100,7 @@ impl MemoryManager {
                 Ok(Piece::Frames(self.frames.range(frames), frames))
             }
             Memory::Host(fd, at) | Memory::HostShared(fd, at) => {
-                let view = windows.view(fd, at + (addr - start), want.write, &mut changes.windows);
+                let view = windows.view(&self.views, fd, at + (addr - start), want.write, &mut changes.windows);
                 let view = view.map_err(|_| FaultError::BEYOND)?;
                 Ok(Piece::View { window: view.window, offset: view.offset, len: view.len.min(len as usize) })
             }

@@ -62,9 +62,17 @@ impl Changes {
         self.ops.is_empty()
     }
 
-    /// An operation of another kind.
-    pub fn push(&mut self, op: MapOp) {
-        self.ops.push(op);
+    /// Maps pages of code that no run has, written already.
+    pub fn map_code(&mut self, fd: RawFd, start: u64, frames: FrameRange, access: platform::Access) {
+        if let Some(MapOp::Map { addr, len, access: same, fd: file, offset, shared: true, populate: true }) =
+            self.ops.last_mut()
+            && (*addr + *len, *offset + *len, *same, *file) == (start, frames.start, access, fd)
+        {
+            *len += frames.len();
+            return;
+        }
+        let (len, offset) = (frames.len(), frames.start);
+        self.ops.push(MapOp::Map { addr: start, len, access, fd, offset, shared: true, populate: true });
     }
 
     /// Frees frames once the changes are in force.

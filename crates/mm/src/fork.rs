@@ -28,6 +28,7 @@ impl MemoryManager {
         let child = MemoryManager::with_habit(
             self.frames.clone(),
             self.texts.clone(),
+            self.views.clone(),
             self.user.clone(),
             self.layout,
             Limits::default(),

@@ -47,6 +47,7 @@ pub use shared::SharedMemory;
 pub use texts::Texts;
 pub use user_io::{UserRange, UserSink, UserSource};
 pub use vma::{MAX_MAP_COUNT, Totals};
+pub use windows::Views;
 
 use abi::{Errno, PAGE_SIZE};
 use core::any::Any;
@@ -138,6 +139,7 @@ pub struct MemoryManager {
     /// Empty until its program is to run.
     space: OnceLock<Arc<dyn AddressSpace>>,
     texts: Option<Arc<Texts>>,
+    views: Arc<Views>,
     user: Range<u64>,
     layout: Layout,
     state: Mutex<State>,
@@ -159,17 +161,19 @@ impl MemoryManager {
     pub fn new(
         frames: Arc<FrameAllocator>,
         texts: Option<Arc<Texts>>,
+        views: Arc<Views>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
     ) -> Arc<MemoryManager> {
-        MemoryManager::with_habit(frames, texts, user, layout, limits, None)
+        MemoryManager::with_habit(frames, texts, views, user, layout, limits, None)
     }
 
     /// The same; `parents` is the habit of the one that this is a fork of, and whether to begin with it.
     fn with_habit(
         frames: Arc<FrameAllocator>,
         texts: Option<Arc<Texts>>,
+        views: Arc<Views>,
         user: Range<u64>,
         layout: Layout,
         limits: Limits,
@@ -201,6 +205,7 @@ impl MemoryManager {
             frames,
             space: OnceLock::new(),
             texts,
+            views,
             user,
             layout,
             state: Mutex::new(rank::VMAS, state),

@@ -12,7 +12,7 @@ use crate::{MemoryManager, State, page};
 use abi::PAGE_SIZE;
 use core::ops::Range;
 use host::frames::{AllocOptions, FrameRange};
-use platform::{Access, Code, JUMP, MapOp, Patch, Patcher, Patches};
+use platform::{Access, Code, JUMP, Patch, Patcher, Patches};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -369,15 +369,10 @@ impl MemoryManager {
         let written = self.frames.range(frames).slice(inside, plan.code.len()).write(&plan.code);
         let mapped = old == Some((frames, true));
         if map && !mapped {
-            changes.push(self.trampoline_op(at, frames));
+            changes.map_code(self.frames.file().fd(), at, frames, TRAMPOLINE);
         }
         shadow.pages.insert(at, (frames, map || mapped));
         written.ok()
-    }
-
-    fn trampoline_op(&self, at: u64, frames: FrameRange) -> MapOp {
-        let (fd, offset) = (self.frames.file().fd(), frames.start);
-        MapOp::Map { addr: at, len: PAGE_SIZE, access: TRAMPOLINE, fd, offset, shared: true, populate: true }
     }
 
     /// Puts a copy in the place of a page of code, unless this change has done so already: nobody runs it yet.
@@ -463,7 +458,7 @@ impl MemoryManager {
             for (at, (frames, installed)) in &mut shadow.pages {
                 if !*installed || *at == page(addr) {
                     *installed = true;
-                    changes.push(self.trampoline_op(*at, *frames));
+                    changes.map_code(self.frames.file().fd(), *at, *frames, TRAMPOLINE);
                 }
             }
         }

@@ -64,6 +64,7 @@ struct Place {
     prot: Prot,
     may: Prot,
     shared: bool,
+    stack: bool,
     file: Option<(Arc<FileMapping>, u64)>,
 }
 
@@ -157,6 +158,7 @@ impl MemoryManager {
             vma: start..vma.end,
             prot: vma.prot,
             shared: vma.shared(),
+            stack: vma.flags.contains(VmaFlags::GROWSDOWN),
             may: vma.may,
             file: vma.file.clone().map(|file| (file, vma.offset)),
         })
@@ -197,7 +199,9 @@ impl MemoryManager {
         let at = below.and_then(|(start, run)| run.frames(start)).map(|frames| frames.end);
         let crowded = if state.runs.len() > FRAGMENTED { RUN_MAX } else { RUN_MIN };
         let size = neighbour.clamp(crowded, RUN_MAX).next_power_of_two();
-        let range = if gap.end - gap.start <= RUN_WHOLE { gap.clone() } else { fitted(addr, size, &gap) };
+        // Of a stack, most programs use little more than what they begin with.
+        let whole = if place.stack { RUN_MIN } else { RUN_WHOLE };
+        let range = if gap.end - gap.start <= whole { gap.clone() } else { fitted(addr, size, &gap) };
         let at = at.filter(|_| range.start == gap.start);
         let options = AllocOptions { overwritten: false, at };
         let (range, frames, filled) = match self.frames.alloc_or_reuse(range.end - range.start, options) {

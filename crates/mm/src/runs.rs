@@ -158,6 +158,9 @@ impl Runs {
     }
 
     fn split(&mut self, at: u64) {
+        if self.map.contains_key(&at) {
+            return;
+        }
         let Some((&start, run)) = self.map.range_mut(..at).next_back() else { return };
         if run.end <= at {
             return;
@@ -212,6 +215,15 @@ impl Runs {
     /// Changes every run in a range, splitting at its ends and joining what becomes alike. Not its extent, nor to or from
     /// [`Kind::File`].
     pub fn modify(&mut self, range: Range<u64>, mut change: impl FnMut(u64, &mut Run)) {
+        // Mostly it is one run.
+        if let Some(run) = self.map.get_mut(&range.start)
+            && run.end == range.end
+        {
+            change(range.start, run);
+            self.join(range.start);
+            self.join(range.end);
+            return;
+        }
         if self.overlapping(range.clone()).next().is_none() {
             return;
         }

@@ -3,15 +3,23 @@
 //! Strings and tables that programs pass to system calls often lie in the read-only pages of their executables, so a few
 //! windows are kept mapped. A page that a truncation took away faults, and the copy reports it.
 
+//!
+//! Each address space has its own, and lets go of them when it unmaps files. Those that can't be written are shared by all
+//! ([`Views`]), since every process of a program passes the same strings: to map one, to fault its page in and to unmap it, for which
+//! all cores must be told, takes 25 µs. Locks: `LEAF`.
+
 use abi::Errno;
 use host::window::Window;
+use lock::{Mutex, rank};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Size and alignment of a window.
 const SIZE: u64 = 256 << 10;
 /// Most windows kept per address space.
 const KEPT: usize = 16;
+/// Most windows kept for all. They hold address space, and files that may have been deleted.
+const SHARED: usize = 64;
 
 struct Entry {
     fd: Arc<OwnedFd>,
@@ -27,6 +35,55 @@ pub(crate) struct Windows {
     next: usize,
 }
 
+/// A window of a file that is in use as long as somebody else has its descriptor.
+struct SharedEntry {
+    fd: Weak<OwnedFd>,
+    offset: u64,
+    window: Arc<Window>,
+}
+
+#[derive(Default)]
+struct Shared {
+    entries: Vec<SharedEntry>,
+    next: usize,
+}
+
+/// Read-only windows that the address spaces of a sandbox share.
+pub struct Views(Mutex<Shared>);
+
+impl Views {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Arc<Views> {
+        Arc::new(Views(Mutex::new(rank::LEAF, Shared::default())))
+    }
+
+    /// The window at an aligned offset of a host file. What takes whose place goes to `old`.
+    fn window(&self, fd: &Arc<OwnedFd>, base: u64, old: &mut Vec<Arc<Window>>) -> Result<Arc<Window>, Errno> {
+        let known = |e: &&SharedEntry| e.offset == base && core::ptr::eq(e.fd.as_ptr(), Arc::as_ptr(fd));
+        if let Some(entry) = self.0.lock().entries.iter().find(known) {
+            return Ok(entry.window.clone());
+        }
+        let window = Arc::new(Window::new(fd.as_fd(), base, SIZE as usize, false)?);
+        let entry = SharedEntry { fd: Arc::downgrade(fd), offset: base, window: window.clone() };
+        let mut shared = self.0.lock();
+        let Shared { entries, next } = &mut *shared;
+        let unused = entries.iter().position(|e| e.fd.strong_count() == 0);
+        if unused.is_none() && entries.len() < SHARED {
+            entries.push(entry);
+            return Ok(window);
+        }
+        let at = unused.unwrap_or_else(|| {
+            *next = next.wrapping_add(1);
+            *next % SHARED
+        });
+        if let Some(slot) = entries.get_mut(at) {
+            old.push(core::mem::replace(slot, entry).window);
+        }
+        Ok(window)
+    }
+}
+
 /// Bytes of a window.
 pub(crate) struct View {
     pub window: Arc<Window>,
@@ -40,6 +97,7 @@ impl Windows {
     /// The window that has the byte at `offset` of a host file.
     pub fn view(
         &mut self,
+        views: &Views,
         fd: &Arc<OwnedFd>,
         offset: u64,
         writable: bool,
@@ -55,7 +113,10 @@ impl Windows {
         if let Some(entry) = self.entries.iter().find(known) {
             return Ok(view(&entry.window));
         }
-        let window = Arc::new(Window::new(fd.as_fd(), base, SIZE as usize, writable)?);
+        let window = match writable {
+            true => Arc::new(Window::new(fd.as_fd(), base, SIZE as usize, true)?),
+            false => views.window(fd, base, old)?,
+        };
         let result = view(&window);
         let entry = Entry { fd: fd.clone(), offset: base, writable, window };
         if self.entries.len() < KEPT {

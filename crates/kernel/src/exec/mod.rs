@@ -140,7 +140,8 @@ pub fn load(
     let fixed = program.fixed && !stack::secure(&creds);
     let layout = Layout::new(&user, stack_limit, || if fixed { 0 } else { random_word() });
     let limits = crate::memory_limits(limits, &creds);
-    let mm = MemoryManager::new(kernel.frames.clone(), kernel.texts.clone(), user, layout, limits);
+    let mm =
+        MemoryManager::new(kernel.frames.clone(), kernel.texts.clone(), kernel.views.clone(), user, layout, limits);
     let image = elf::load(&mm, &kernel.mounts.root(), &program.file, parts, layout).map_err(LoadError::Fatal)?;
     let regs = stack::build(&mm, kernel, &creds, &program, &image).map_err(LoadError::Fatal)?;
     Ok(Loaded { mm, regs, exe: Executable::new(program.file.path().clone())?, name, creds })

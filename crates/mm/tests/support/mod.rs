@@ -11,7 +11,7 @@ use platform::script::{ScriptedSpace, Touch};
 use platform::{Access, Platform};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use vizor_mm::{FaultError, FileArgs, Layout, Limits, MemoryManager, MmapArgs, Texts};
+use vizor_mm::{FaultError, FileArgs, Layout, Limits, MemoryManager, MmapArgs, Texts, Views};
 
 pub const PAGE: u64 = abi::PAGE_SIZE;
 
@@ -39,7 +39,7 @@ impl World {
         let space = Arc::new(ScriptedSpace::new());
         let user = platform::script::ScriptedPlatform.user_range();
         let layout = Layout::new(&user, 8 << 20, || 12345);
-        let mm = MemoryManager::new(frames.clone(), texts, user, layout, Limits::default());
+        let mm = MemoryManager::new(frames.clone(), texts, Views::new(), user, layout, Limits::default());
         mm.move_in(space.clone());
         World { frames, space, mm }
     }
