@@ -99,6 +99,32 @@ static void start_drain(void) {
     }
     close(fds[0]);
 }
+// Keeps the calling thread to the nth core that it may use; ends the program if there are not so many.
+static void keep_to(int nth) {
+    cpu_set_t all, one;
+    must(sched_getaffinity(0, sizeof all, &all) == 0, "sched_getaffinity");
+    if (CPU_COUNT(&all) <= nth) exit(0);
+    int core = 0;
+    while (!CPU_ISSET(core, &all) || nth--) core++;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
+}
+static uint32_t line __attribute__((aligned(128)));
+static void *answer_loop(void *unused) {
+    keep_to(1);
+    for (;;) {
+        while (__atomic_load_n(&line, __ATOMIC_SEQ_CST) != 1) __builtin_ia32_pause();
+        __atomic_store_n(&line, 2, __ATOMIC_SEQ_CST);
+    }
+    return unused;
+}
+static void start_answer(void) {
+    pthread_t thread;
+    must(pthread_create(&thread, NULL, answer_loop, NULL) == 0, "pthread_create");
+    while (__atomic_load_n(&line, __ATOMIC_SEQ_CST) != 2) __atomic_store_n(&line, 1, __ATOMIC_SEQ_CST);
+    keep_to(0);
+}
 #define CALLERS 8
 static int begun, calls_each;
 static void *call_loop(void *unused) {
@@ -168,6 +194,11 @@ static void op_pingpong_futex(void) {
     futex_wake(word);
     while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 1) futex_wait(word, 1);
 }
+// A cache line to another core and back.
+static void op_line(void) {
+    __atomic_store_n(&line, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&line, __ATOMIC_SEQ_CST) != 2) __builtin_ia32_pause();
+}
 // One operation is all callers' calls.
 static void op_callers(void) {
     __atomic_store_n(word, CALLERS, __ATOMIC_SEQ_CST);
@@ -189,7 +220,7 @@ static const struct { const char *name; void (*setup)(void); void (*op)(void); i
     {"fork-wait", NULL, op_fork, 100}, {"vfork-exec-wait", NULL, op_spawn, 50}, {"thread-create-join", NULL, op_thread, 200},
     {"futex-ping-pong", start_futex_echo, op_pingpong_futex, 2000}, {"pipe-ping-pong", start_pipe_echo, op_pingpong_pipe, 2000},
     {"socket-ping-pong", start_socket_echo, op_pingpong_socket, 2000}, {"pipe-throughput-64k", start_drain, op_throughput, 500},
-    {"pty-line", open_pty, op_pty, 2000}, {"calls-of-8-threads", start_callers, op_callers, 1},
+    {"pty-line", open_pty, op_pty, 2000}, {"cache-line", start_answer, op_line, 2000}, {"calls-of-8-threads", start_callers, op_callers, 1},
 };
 
 static int by_value(const void *a, const void *b) { double d = *(double *)a - *(double *)b; return (d > 0) - (d < 0); }
@@ -198,15 +229,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (argc < 2) { puts(all[i].name); continue; }
         if (strcmp(argv[1], all[i].name)) continue;
-        if (argc > 2) {
-            cpu_set_t one;
-            must(sched_getaffinity(0, sizeof one, &one) == 0, "sched_getaffinity");
-            int first = 0;
-            while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &one)) first++;
-            CPU_ZERO(&one);
-            CPU_SET(first, &one);
-            must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
-        }
+        if (argc > 2) keep_to(0);
         if (all[i].setup) all[i].setup();
         double rounds[ROUNDS];
         for (int n = 0; n < all[i].count / 5 + 1; n++) all[i].op();

@@ -173,6 +173,9 @@ fn fit(start: u64, end: u64, len: u64) -> Option<FrameRange> {
 impl State {
     /// Makes `at` a border between segments.
     fn split(&mut self, at: u64) {
+        if self.used.contains_key(&at) {
+            return;
+        }
         if let Some((&start, segment)) = self.used.range_mut(..at).next_back()
             && segment.end > at
         {
@@ -399,6 +402,16 @@ impl FrameAllocator {
         }
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        // Mostly it is one segment, which stays.
+        if let Some(segment) = state.used.get_mut(&frames.start)
+            && segment.end == frames.end
+            && change(segment.refs) != 0
+        {
+            segment.refs = change(segment.refs);
+            state.join(frames.start);
+            state.join(frames.end);
+            return false;
+        }
         state.split(frames.start);
         state.split(frames.end);
         let mut freed = Vec::new();

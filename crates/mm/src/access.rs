@@ -76,35 +76,39 @@ impl MemoryManager {
         if addr >= self.user.end {
             return self.vdso_piece(addr, want, max);
         }
-        if !state.runs.find(addr).is_some_and(|(_, run)| allows(run.access, want)) {
-            self.ensure(state, changes, addr, want)?;
+        if let Some(piece) = self.piece_of_run(state, changes, addr, (want, false), max)? {
+            return Ok(piece);
         }
-        self.piece_of_run(state, changes, addr, want, max)
+        self.ensure(state, changes, addr, want)?;
+        self.piece_of_run(state, changes, addr, (want, false), max)?.ok_or(FaultError::UNMAPPED)
     }
 
+    /// The same, or `None` if there is no run, or none that may be used so unless that is `forced`.
     fn piece_of_run(
         &self,
         state: &mut State,
         changes: &mut Changes,
         addr: u64,
-        want: Access,
+        (want, forced): (Access, bool),
         max: usize,
-    ) -> Result<Piece, FaultError> {
+    ) -> Result<Option<Piece>, FaultError> {
         let State { runs, windows, .. } = state;
-        let (start, run) = runs.find(addr).ok_or(FaultError::UNMAPPED)?;
+        let Some((start, run)) = runs.find(addr).filter(|(_, run)| forced || allows(run.access, want)) else {
+            return Ok(None);
+        };
         let len = (run.end - addr).min(max as u64);
-        match &run.memory {
+        Ok(Some(match &run.memory {
             Memory::Frames(at) => {
                 let from = at + (addr - start);
                 let frames = FrameRange { start: from, end: from + len };
-                Ok(Piece::Frames(self.frames.range(frames), frames))
+                Piece::Frames(self.frames.range(frames), frames)
             }
             Memory::Host(fd, at) | Memory::HostShared(fd, at) => {
                 let view = windows.view(&self.views, fd, at + (addr - start), want.write, &mut changes.windows);
                 let view = view.map_err(|_| FaultError::BEYOND)?;
-                Ok(Piece::View { window: view.window, offset: view.offset, len: view.len.min(len as usize) })
+                Piece::View { window: view.window, offset: view.offset, len: view.len.min(len as usize) }
             }
-        }
+        }))
     }
 
     fn vdso(&self) -> Option<(Range<u64>, HostRange<'static>)> {
@@ -144,7 +148,8 @@ impl MemoryManager {
             let step = self.change(|state, changes| {
                 let piece = if forced && at < self.user.end {
                     self.ensure_forced(state, changes, at, want.write)
-                        .and_then(|()| self.piece_of_run(state, changes, at, want, max))
+                        .and_then(|()| self.piece_of_run(state, changes, at, (want, true), max))
+                        .and_then(|piece| piece.ok_or(FaultError::UNMAPPED))
                 } else {
                     self.piece(state, changes, at, want, max)
                 };

@@ -161,7 +161,7 @@ impl MemoryManager {
     ) {
         state.runs.modify(range, |start, run| {
             if let Some(copied) = self.copy_eagerly(copy, start, run, sharing) {
-                copy.insert(start, copied);
+                copy.append(start, copied);
                 return;
             }
             if run.kind == Kind::Own {
@@ -175,7 +175,7 @@ impl MemoryManager {
             if let Some(frames) = run.frames(start) {
                 self.frames.inc(frames);
             }
-            copy.insert(start, Run { installed: NO_ACCESS, ..run.clone() });
+            copy.append(start, Run { installed: NO_ACCESS, ..run.clone() });
         });
     }
 

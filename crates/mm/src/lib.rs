@@ -332,8 +332,8 @@ impl Drop for MemoryManager {
             texts.learn(&state.patches);
         }
         let mut changes = change::Changes::default();
-        let vmas = state.vmas.remove(0..u64::MAX);
-        changes.drop_pages(state, 0..u64::MAX, true);
+        let vmas = core::mem::take(&mut state.vmas);
+        core::mem::take(&mut state.runs).into_runs().for_each(|(start, run)| changes.release(start, run));
         changes.forget_windows(state);
         let mut freed = changes.freed();
         freed.append(&mut state.limbo);

@@ -148,6 +148,11 @@ impl Runs {
 
     /// The run that ends at `at`.
     pub fn ending_at(&self, at: u64) -> Option<(u64, &Run)> {
+        if let Some((&start, run)) = self.map.last_key_value()
+            && run.end <= at
+        {
+            return (run.end == at).then_some((start, run));
+        }
         self.map.range(..at).next_back().map(|(&start, run)| (start, run)).filter(|(_, run)| run.end == at)
     }
 
@@ -194,6 +199,23 @@ impl Runs {
         self.join(start);
     }
 
+    /// The same, mostly above all others.
+    pub fn append(&mut self, start: u64, run: Run) {
+        match self.map.last_entry() {
+            Some(last) if last.get().end > start => self.insert(start, run),
+            Some(mut last) if last.get().end == start && last.get().continues(*last.key(), &run) => {
+                let left = last.get_mut();
+                left.end = run.end;
+                left.filled &= run.filled;
+                self.count(&run, start, true);
+            }
+            _ => {
+                self.count(&run, start, true);
+                self.map.insert(start, run);
+            }
+        }
+    }
+
     /// Takes all runs out of a range.
     pub fn remove(&mut self, range: Range<u64>) -> Vec<(u64, Run)> {
         if self.overlapping(range.clone()).next().is_none() {
@@ -224,20 +246,22 @@ impl Runs {
             self.join(range.end);
             return;
         }
-        if self.overlapping(range.clone()).next().is_none() {
-            return;
-        }
         self.split(range.start);
         self.split(range.end);
-        let mut starts = Vec::new();
+        // Where the range and what was changed begin and end: only there can runs be alike.
+        let mut edges = vec![range.start];
         for (&start, run) in self.map.range_mut(range.clone()) {
+            let before = (run.kind, run.access, run.installed);
             change(start, run);
-            starts.push(start);
+            if (run.kind, run.access, run.installed) != before {
+                edges.extend([start, run.end]);
+            }
         }
-        for start in starts {
-            self.join(start);
+        edges.push(range.end);
+        edges.dedup();
+        for edge in edges {
+            self.join(edge);
         }
-        self.join(range.end);
     }
 
     /// Notes that the platform's address space was emptied.
@@ -249,6 +273,11 @@ impl Runs {
         for start in starts {
             self.join(start);
         }
+    }
+
+    /// All runs, in order.
+    pub fn into_runs(self) -> impl Iterator<Item = (u64, Run)> {
+        self.map.into_iter()
     }
 
     /// How many mappings the platform's address space has at most.

@@ -33,6 +33,8 @@ struct Bench {
     calls: Rounds,
     programs: Rounds,
     report: Report,
+    /// How long a cache line took to another core and back, each time that it was asked for.
+    trips: Vec<f64>,
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -76,10 +78,28 @@ impl Bench {
         self.filters.is_empty() || self.filters.iter().any(|f| name.contains(f))
     }
 
+    /// The mood of the machine: what hand-overs from core to core cost now. A virtual machine's cores move about on the host's.
+    fn look(&mut self) {
+        let mut command = Command::new(&self.workloads);
+        command.arg("cache-line");
+        self.trips.extend(Some(figure(command)).filter(|trip| trip.is_finite()));
+    }
+
+    fn print_mood(&mut self) {
+        self.trips.sort_by(f64::total_cmp);
+        if let [least, .., most] = self.trips[..] {
+            let median = median(self.trips.clone());
+            println!(
+                "a cache line to another core and back: {median:.0} ns, from {least:.0} to {most:.0} in the course of the run"
+            );
+        }
+    }
+
     fn micro(&mut self, kind: Kind, (name, tasks, limit): (&str, Tasks, f64)) {
         if !self.wants(name) {
             return;
         }
+        self.look();
         let native = |cores| {
             let mut command = Command::new(&self.workloads);
             command.arg(name).args((cores == Cores::One).then_some("one-core"));
@@ -134,6 +154,7 @@ impl Bench {
         if !self.wants(program.name) {
             return;
         }
+        self.look();
         let native = |cores| match cores {
             Cores::All => Bench::timed(&mut Command::new("bash"), program),
             Cores::One => Bench::timed(Command::new("taskset").args(["-c", "0", "bash"]), program),
@@ -160,6 +181,7 @@ impl Bench {
         println!("geometric mean of the calls: {:.2}, at most {}", self.report.mean(Kind::Call), rows::CALLS_MEAN);
         let mean = self.report.mean(Kind::Program);
         println!("geometric mean of the programs: {mean:.2}, at most {}", rows::PROGRAMS_MEAN);
+        self.print_mood();
     }
 }
 
@@ -200,7 +222,7 @@ fn main() {
     let calls = if quick { once } else { Rounds { least: 3, most: 3, ..once } };
     let programs = if quick { once } else { Rounds { least: 5, most: 25, time: PROGRAM_TIME } };
     let vizor = install(&vizor).unwrap_or_else(|e| fail(&format!("cannot copy {}: {e}", vizor.display())));
-    let mut bench = Bench { vizor: vizor.clone(), workloads, filters, calls, programs, report };
+    let mut bench = Bench { vizor: vizor.clone(), workloads, filters, calls, programs, report, trips: Vec::new() };
     bench.run();
     let _ = std::fs::remove_file(vizor);
     if let Some(path) = json {
