@@ -19,7 +19,7 @@ const SIZE: u64 = 256 << 10;
 /// Most windows kept per address space.
 const KEPT: usize = 16;
 /// Most windows kept for all. They hold address space, and files that may have been deleted.
-const SHARED: usize = 64;
+const SHARED: usize = 32;
 
 struct Entry {
     fd: Arc<OwnedFd>,
