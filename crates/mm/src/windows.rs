@@ -133,3 +133,45 @@ impl Windows {
         old.extend(self.entries.drain(..).map(|e| e.window));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    fn file() -> Arc<OwnedFd> {
+        let fd = memfd_create("window", MemfdFlags::CLOEXEC).expect("memfd");
+        ftruncate(&fd, 2 * SIZE).expect("ftruncate");
+        Arc::new(fd)
+    }
+
+    #[test]
+    fn address_spaces_share_what_they_only_read() {
+        let (views, fd, mut old) = (Views::new(), file(), Vec::new());
+        let (mut one, mut other) = (Windows::default(), Windows::default());
+        let mut view = |windows: &mut Windows, at: u64, writable: bool| {
+            windows.view(&views, &fd, at, writable, &mut old).expect("a window").window
+        };
+        let first = view(&mut one, 5, false);
+        assert!(Arc::ptr_eq(&first, &view(&mut other, SIZE - 1, false)));
+        assert!(!Arc::ptr_eq(&first, &view(&mut other, SIZE, false)));
+        assert!(!Arc::ptr_eq(&view(&mut one, 5 + SIZE, true), &view(&mut other, 5 + SIZE, true)));
+    }
+
+    #[test]
+    fn few_are_kept_and_those_of_closed_files_go_first() {
+        let (views, mut old) = (Views::new(), Vec::new());
+        let files: Vec<_> = (0..SHARED).map(|_| file()).collect();
+        let kept: Vec<_> = files.iter().map(|fd| views.window(fd, 0, &mut old).expect("a window")).collect();
+        assert!(old.is_empty());
+        let mut files = files.into_iter();
+        drop(files.next());
+        let another = file();
+        views.window(&another, 0, &mut old).expect("a window");
+        assert!(matches!(&old[..], [gone] if Arc::ptr_eq(gone, &kept[0])));
+        // All are of open files now: one of them gives way.
+        let last = file();
+        views.window(&last, 0, &mut old).expect("a window");
+        assert_eq!((old.len(), views.0.lock().entries.len()), (2, SHARED));
+    }
+}
