@@ -405,9 +405,9 @@ impl FrameAllocator {
         // Mostly it is one segment, which stays.
         if let Some(segment) = state.used.get_mut(&frames.start)
             && segment.end == frames.end
-            && change(segment.refs) != 0
+            && let refs @ 1.. = change(segment.refs)
         {
-            segment.refs = change(segment.refs);
+            segment.refs = refs;
             state.join(frames.start);
             state.join(frames.end);
             return false;

@@ -148,3 +148,19 @@ fn a_number_counts_if_it_was_always_the_same() {
     seen.dedup();
     assert_eq!(seen, [(text + 0x40, Some(NUMBER)), (text + 0x80, None), (text + 0xc0, Some(NUMBER))]);
 }
+
+/// Where calls were served that the kernel did not see is what the guest says.
+#[test]
+fn sites_may_be_anywhere() {
+    let (world, text) = text();
+    let data = world.anon(PAGE);
+    for site in [0, 1, data, data + PAGE - 1, text + 4 * PAGE - 1, (1 << 48) - 3, u64::MAX - 1, u64::MAX] {
+        trap(&world, site, 40);
+        change(&world);
+    }
+    (0..5000).for_each(|n| trap(&world, n * PAGE, 1));
+    change(&world);
+    assert_eq!(world.guest_read(text), Ok(PLAIN));
+    trap(&world, text + 0x100, 16);
+    assert_eq!(world.guest_read(text + 0x100), Ok(JUMPS));
+}

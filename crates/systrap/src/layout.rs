@@ -160,8 +160,8 @@ pub const UNSEEN_LEFT: usize = 684;
 /// set_robust_list(2)'s head, and set_tid_address(2)'s address.
 pub const ROBUST_LIST: usize = 688;
 pub const CLEAR_TID: usize = 696;
-/// Where the calls came from that have been served so, the last one first: the instruction after, and in `UNSEEN_NUMBER` the
-/// call's number.
+/// Where the calls came from that have been served so, the last one first: the address of the instruction after, and from bit
+/// `UNSEEN_NUMBER` on the call's number.
 pub const UNSEEN: usize = 704;
 pub const UNSEEN_NUMBER: u32 = 48;
 pub const UNSEEN_MAX: u32 = 16;

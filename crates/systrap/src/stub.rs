@@ -116,7 +116,7 @@ impl Stub {
     pub fn unseen(&self, slot: usize, at: u32) -> (u64, u32) {
         let place = UNSEEN_MAX.saturating_sub(1 + at) as usize;
         let word = self.shared().get(Self::block(slot) + HEAD + UNSEEN + 8 * place);
-        ((word & ((1 << UNSEEN_NUMBER) - 1)).wrapping_sub(2), (word >> UNSEEN_NUMBER) as u32)
+        ((word & ((1 << UNSEEN_NUMBER) - 1)).saturating_sub(2), (word >> UNSEEN_NUMBER) as u32)
     }
 
     /// Where a block is in the shared file.

@@ -29,9 +29,9 @@ vizor_stub_handler:
     mov rbx, rsp
     and rbx, -{BLOCK}
     add rbx, {HEAD}
-
     cmp edi, {SIGSYS}
     je vizor_stub_unpatched
+
 # An interrupt in the stub's own code, where a call goes on without the kernel or waits for it: leave word, and go on.
 # If the word has just been looked for, look again.
     cmp edi, {INTERRUPT}
